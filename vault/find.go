@@ -1,0 +1,122 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"keyturn/pkg/pam"
+)
+
+// Find returns the record named by s: a UID, else a path ("/Prod/SRV1",
+// "Prod/SRV1" or "./SRV1" from cwd), else an exact title anywhere. Case decides
+// only when it has to: what matches exactly goes before what matches without
+// case. ErrNotFound; ErrAmbiguous lists the candidates with type, path and UID in
+// the message.
+func (v *Vault) Find(ctx context.Context, s string, cwd pam.UID) (pam.Head, error) {
+	var h pam.Head
+	err := v.view(ctx, func(t *txn) error {
+		if pam.IsUID(s) {
+			byUID, found, err := load[pam.Head](ctx, t, rowKey(groupHead, pam.UID(s)))
+			if h = byUID; err != nil || found {
+				return err
+			}
+		}
+		var err error
+		h, err = t.find(ctx, s, cwd)
+		return err
+	})
+	return h, err
+}
+
+// find looks for a title or path. The folders are read for a path only, and to
+// tell records of one title apart.
+func (t *txn) find(ctx context.Context, s string, cwd pam.UID) (pam.Head, error) {
+	heads, err := t.called(ctx, s)
+	if err != nil {
+		return pam.Head{}, err
+	}
+	i := strings.LastIndex(s, "/")
+	if i < 0 {
+		h, err := find(heads, folderTree{}, s, cwd)
+		if !errors.Is(err, pam.ErrAmbiguous) {
+			return h, err
+		}
+	} else if t.catalogued() {
+		more, err := t.called(ctx, s[i+1:])
+		if err != nil {
+			return pam.Head{}, err
+		}
+		heads = append(heads, more...)
+		sortHeads(heads)
+	}
+	tree, err := t.tree(ctx)
+	if err != nil {
+		return pam.Head{}, err
+	}
+	return find(heads, tree, s, cwd)
+}
+
+func find(heads []pam.Head, tree folderTree, s string, cwd pam.UID) (pam.Head, error) {
+	inFolder := func(pam.Head) bool { return true }
+	title := s
+	if i := strings.LastIndex(s, "/"); i >= 0 {
+		path := s[:i]
+		if i == 0 {
+			path = "/"
+		}
+		folder, err := tree.resolve(path, cwd)
+		switch {
+		case err == nil:
+			title, inFolder = s[i+1:], func(h pam.Head) bool { return h.Folder == folder }
+		case !errors.Is(err, pam.ErrNotFound):
+			return pam.Head{}, err
+		}
+	}
+	anywhere := func(pam.Head) bool { return true }
+	for _, try := range []struct {
+		title string
+		in    func(pam.Head) bool
+		same  func(a, b string) bool
+	}{
+		{title, inFolder, exactly},
+		{title, inFolder, strings.EqualFold},
+		{s, anywhere, exactly},
+		{s, anywhere, strings.EqualFold},
+	} {
+		var found []pam.Head
+		for _, h := range heads {
+			if try.same(h.Title, try.title) && try.in(h) {
+				found = append(found, h)
+			}
+		}
+		if len(found) == 1 {
+			return found[0], nil
+		}
+		if len(found) > 1 {
+			return pam.Head{}, ambiguous(found, tree, s)
+		}
+	}
+	return pam.Head{}, pam.Errorf(pam.ErrNotFound, "there is no record %q", s).WithHint("keyturn search lists what there is")
+}
+
+func exactly(a, b string) bool { return a == b }
+
+const maxCandidates = 10
+
+func ambiguous(found []pam.Head, tree folderTree, s string) error {
+	var b strings.Builder
+	for i, h := range found {
+		if i == maxCandidates {
+			fmt.Fprintf(&b, " and %d more", len(found)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s %s (%s)", h.Type, tree.recordPath(h), h.UID)
+	}
+	return pam.Errorf(pam.ErrAmbiguous, "%d records are called %q: %s", len(found), s, b.String()).
+		WithHint("name one by its path or UID")
+}

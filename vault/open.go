@@ -1,0 +1,157 @@
+package vault
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	_ "modernc.org/sqlite" // the database driver
+
+	"keyturn/pkg/pam"
+	"keyturn/pkg/secret"
+	"keyturn/vault/seal"
+)
+
+// ID is the UID of the vault in dir, as its header says: nothing of it is proven
+// before the vault is open.
+func ID(dir string) (pam.UID, error) {
+	h, err := readHeader(dir)
+	return pam.UID(h.Vault), err
+}
+
+// Open opens the vault in dir with its key, which it copies. ErrLocked when the
+// key is not this vault's, ErrConflict when a newer program wrote it.
+func Open(ctx context.Context, dir string, key secret.Value, o Options) (*Vault, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	h, err := headerFor(ctx, dir, key)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Lstat(filepath.Join(dir, databaseFile)); errors.Is(err, fs.ErrNotExist) {
+		return nil, pam.Errorf(pam.ErrIO, "%s is missing from the vault", databaseFile).WithHint("restore the vault from a backup")
+	}
+	if err := checkDatabase(dir); err != nil {
+		return nil, err
+	}
+	v, err := newVault(ctx, dir, databaseFile, h, key, o)
+	if err != nil {
+		return nil, err
+	}
+	err = v.checkFormat(ctx)
+	if err == nil {
+		err = v.checkAnchor(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	v.endRekey(ctx)
+	return v, nil
+}
+
+func (o Options) check() error {
+	if o.Now == nil || o.Random == nil {
+		return pam.Errorf(pam.ErrInternal, "vault options: a clock and a source of randomness are required")
+	}
+	return nil
+}
+
+// newVault opens the database file called name in dir; it reads nothing yet.
+func newVault(ctx context.Context, dir, name string, h seal.Header, key secret.Value, o Options) (*Vault, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, pam.Errorf(pam.ErrIO, "find the vault folder: %w", err)
+	}
+	box, err := seal.NewBox(key, h.Vault)
+	if err != nil {
+		return nil, sealError("open the vault", err)
+	}
+	v := &Vault{
+		dir: abs, id: pam.UID(h.Vault), epoch: h.Epoch, slots: h.Kinds(),
+		box: box, now: o.Now, random: o.Random, actor: o.Actor,
+	}
+	if v.anchorage, err = o.anchorage(key, h.Vault); err != nil {
+		return nil, errors.Join(sealError("open the vault", err), v.Close())
+	}
+	path := filepath.Join(abs, name)
+	if v.writer, err = sql.Open("sqlite", dsn(path, "immediate", writerCache)); err != nil {
+		return nil, errors.Join(dbError(ctx, "open the vault", err), v.Close())
+	}
+	// One writer in this process: SQLite has one writer anyway, and here they queue fairly.
+	v.writer.SetMaxOpenConns(1)
+	if v.reader, err = sql.Open("sqlite", dsn(path, "deferred", "query_only(1)")); err != nil {
+		return nil, errors.Join(dbError(ctx, "open the vault", err), v.Close())
+	}
+	v.reader.SetMaxOpenConns(4)
+	return v, nil
+}
+
+// writerCache lets a writer hold 64 MiB of pages, in KiB: rows of a large import
+// fall anywhere in the index, and what does not fit is read again for each.
+const writerCache = "cache_size(-65536)"
+
+// dsn names the database and how it is used: write-ahead log, each commit synced
+// to disk, ten seconds of patience, deleted content overwritten, nothing in the
+// schema trusted.
+func dsn(path, txlock string, pragmas ...string) string {
+	q := url.Values{"mode": {"rw"}, "_txlock": {txlock}, "_defensive": {"1"}, "_dqs": {"0"}}
+	q["_pragma"] = append([]string{
+		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)", "trusted_schema(0)",
+		"cell_size_check(1)", "temp_store(2)",
+	}, pragmas...)
+	slashed := filepath.ToSlash(path)
+	if !strings.HasPrefix(slashed, "/") {
+		slashed = "/" + slashed
+	}
+	u := url.URL{Scheme: "file", Path: slashed, RawQuery: q.Encode()}
+	return u.String()
+}
+
+// checkFormat refuses a database of another program or a newer one, then reads
+// the meta row, which shows that key and database belong together.
+func (v *Vault) checkFormat(ctx context.Context) error {
+	const doing = "open the vault"
+	var app, version int
+	if err := v.reader.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app); err != nil {
+		return dbError(ctx, doing, err)
+	}
+	if err := v.reader.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return dbError(ctx, doing, err)
+	}
+	switch {
+	case app != applicationID:
+		return pam.Errorf(pam.ErrIO, "%s is not a Keyturn database", databaseFile)
+	case version > schemaVersion:
+		return errNewer()
+	case version < firstVersion:
+		return pam.Errorf(pam.ErrIO, "%s has the unknown format %d", databaseFile, version)
+	}
+	v.older.Store(version < schemaVersion)
+	return v.view(ctx, func(t *txn) error {
+		v.see(t.meta.Generation)
+		v.unclean.Store(t.meta.Scrub)
+		return nil
+	})
+}
+
+// Close closes the vault and destroys its key.
+func (v *Vault) Close() error {
+	v.box.Destroy()
+	v.anchorage.key.Destroy()
+	var errs []error
+	for _, db := range []*sql.DB{v.reader, v.writer} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return pam.Errorf(pam.ErrIO, "close the vault: %w", err)
+	}
+	return nil
+}
