@@ -1,0 +1,184 @@
+package commands
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"keyturn/commands/output"
+	"keyturn/pkg/discover"
+	"keyturn/pkg/pam"
+)
+
+func newGatewayInfo(d *Deps) *cobra.Command {
+	o := scopeOptions{directories: true}
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:     "gateway-info",
+		Aliases: []string{"i"},
+		Short:   "Info command",
+		Long: `Test each machine and directory of the gateway: is it reached and trusted, does
+its admin log in, are the rights and the language mode there, which policies limit
+a rotation, what is installed; of a directory, which domain it is and where its PDC
+emulator is. Every machine costs one log-in; an admin that is refused once is not
+tried again. For what is wrong, the command that helps is shown.
+
+Nothing is changed on any machine. The exit code is 5 when a machine cannot be
+worked with; warnings leave it at 0.`,
+		Example: `  keyturn pam action gateway-info -g Embedded
+  keyturn pam action gateway-info -g Embedded -m SRV1 --format json`,
+		Args: positional(), Annotations: notes(annotNeeds, needVault+" "+needExecutor, annotRequired, "gateway"),
+	}
+	o.add(d, cmd, "machine-uid")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show checks that passed too")
+	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return gatewayInfo(ctx, c, o, verbose) })
+}
+
+// A gatewayDocument is a gateway with its machines' health, in JSON.
+type gatewayDocument struct {
+	UID      pam.UID          `json:"gateway_uid"`
+	Name     string           `json:"gateway_name"`
+	Version  string           `json:"gateway_version"`
+	OS       string           `json:"os"`
+	Machines []healthDocument `json:"machines"`
+}
+
+type healthDocument struct {
+	UID     pam.UID              `json:"machine_uid"`
+	Machine string               `json:"machine"`
+	Address string               `json:"address,omitempty"`
+	Status  discover.CheckStatus `json:"status"`
+	Checks  []checkDocument      `json:"checks"`
+}
+
+type checkDocument struct {
+	Check  discover.CheckName   `json:"check"`
+	Status discover.CheckStatus `json:"status"`
+	Detail string               `json:"detail,omitempty"`
+	Fix    string               `json:"fix,omitempty"`
+}
+
+func gatewayInfo(ctx context.Context, c *call, o scopeOptions, verbose bool) (output.View, error) {
+	s, err := c.scope(ctx, o)
+	if err != nil {
+		return output.View{}, err
+	}
+	if err := s.some("machine"); err != nil {
+		return output.View{}, err
+	}
+	all, err := c.Examine(ctx, s.uids(), func(h discover.Health) { c.newsf("%s: %s", h.Title, worst(h)) })
+	if err != nil {
+		return output.View{}, err
+	}
+	doc := gatewayDocument{
+		UID: s.gateway.UID, Name: s.gateway.Name, Version: c.Version, OS: runtime.GOOS, Machines: []healthDocument{},
+	}
+	for i, h := range all {
+		if h.Title == "" { // its record could not be read as a machine
+			h.Title = s.machines[i].Title
+		}
+		doc.Machines = append(doc.Machines, documentOfHealth(h))
+	}
+	return healthView(doc, verbose), unhealthy(all, doc)
+}
+
+// worst is the status of a machine: that of its worst check.
+func worst(h discover.Health) discover.CheckStatus {
+	status := discover.CheckOK
+	for _, c := range h.Checks {
+		if c.Status == discover.CheckFailed {
+			return c.Status
+		}
+		if c.Status == discover.CheckWarning {
+			status = c.Status
+		}
+	}
+	return status
+}
+
+func documentOfHealth(h discover.Health) healthDocument {
+	d := healthDocument{UID: h.Machine, Machine: h.Title, Address: h.Address, Status: worst(h), Checks: []checkDocument{}}
+	for _, c := range h.Checks {
+		d.Checks = append(d.Checks, checkDocument{c.Name, c.Status, c.Detail, c.Fix})
+	}
+	return d
+}
+
+// healthView shows each machine in one line, then what is wrong with the command
+// that helps.
+//
+//nolint:revive // verbose is the flag of the command line
+func healthView(doc gatewayDocument, verbose bool) output.View {
+	v := output.View{
+		Before: []string{
+			"Gateway Details",
+			"  Name              : " + doc.Name,
+			"  UID               : " + string(doc.UID),
+			"  Version           : " + doc.Version,
+			"  Operating System  : " + doc.OS,
+			"",
+		},
+		CSV:      &output.Table{Header: []string{"machine_uid", "machine", "address", "check", "status", "detail", "fix"}},
+		Document: doc,
+	}
+	summary := output.Table{Title: "Machine Details", Header: []string{"Machine", "Address", "Status", "Failed or limited"}}
+	checks := output.Table{Title: "Checks", Header: []string{"Machine", "Check", "Status", "Detail"}}
+	fixes := []string{}
+	for _, m := range doc.Machines {
+		var wrong []string
+		for _, ch := range m.Checks {
+			v.CSV.Rows = append(v.CSV.Rows, []string{
+				string(m.UID), m.Machine, m.Address, string(ch.Check), string(ch.Status), ch.Detail, ch.Fix,
+			})
+			bad := ch.Status == discover.CheckFailed || ch.Status == discover.CheckWarning
+			if bad {
+				wrong = append(wrong, checkLabel(ch.Check))
+			}
+			if bad || verbose {
+				checks.Rows = append(checks.Rows, []string{m.Machine, checkLabel(ch.Check), statusLabel(ch.Status), ch.Detail})
+			}
+			if bad && ch.Fix != "" {
+				fixes = append(fixes, m.Machine+", "+checkLabel(ch.Check)+": "+ch.Fix)
+			}
+		}
+		summary.Rows = append(summary.Rows, []string{m.Machine, m.Address, string(m.Status), strings.Join(wrong, ", ")})
+	}
+	v.Tables = []output.Table{summary}
+	if len(checks.Rows) > 0 {
+		v.Tables = append(v.Tables, checks)
+	}
+	if len(fixes) > 0 {
+		v.After = append([]string{"", "What helps", ""}, fixes...)
+	}
+	return v
+}
+
+func checkLabel(name discover.CheckName) string { return strings.ReplaceAll(string(name), "_", " ") }
+
+func statusLabel(s discover.CheckStatus) string { return strings.ReplaceAll(string(s), "_", " ") }
+
+// unhealthy is the failure of a gateway of which a machine cannot be worked
+// with: it exits with 5 whatever the cause, for the machine is what fails.
+func unhealthy(all []discover.Health, doc gatewayDocument) error {
+	var names []string
+	kind := pam.ErrAuthFailed
+	for i, h := range all {
+		if h.Failure == nil {
+			continue
+		}
+		failed := slices.IndexFunc(h.Checks, func(c discover.Check) bool { return c.Status == discover.CheckFailed })
+		names = append(names, doc.Machines[i].Machine+" ("+checkLabel(h.Checks[failed].Name)+")")
+		if k := pam.KindOf(h.Failure); len(names) == 1 && k.Code() == pam.ErrUnreachable.Code() {
+			kind = k
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return pam.Errorf(kind, "%s of %d machines cannot be worked with: %s; nothing changed",
+		count(names), len(all), strings.Join(names, ", ")).
+		WithHint("the result says for each what helps")
+}

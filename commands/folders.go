@@ -1,0 +1,127 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"keyturn/commands/output"
+	"keyturn/pkg/pam"
+)
+
+func newCd(d *Deps) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "cd [FOLDER]",
+		Short:   "Change the current folder",
+		Long:    "Change the current folder of a shell or batch; without a folder, to the root. A one-shot command starts at the root.",
+		Example: "  cd Prod\n  cd ..\n  cd /",
+		Args:    atMostOne, Annotations: notes(annotNeeds, needVault),
+	}
+	cmd.ValidArgsFunction = first(d.folders())
+	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
+		if len(c.args) == 0 {
+			c.Session.Folder = ""
+			return output.View{}, nil
+		}
+		folder, err := c.vault.FindFolder(ctx, c.args[0], c.Session.Folder)
+		if errors.Is(err, pam.ErrNotFound) {
+			return output.View{}, pam.Errorf(pam.ErrNotFound, "cd: Folder %s not found", c.args[0])
+		}
+		if err == nil {
+			c.Session.Folder = folder
+		}
+		return output.View{}, err
+	})
+}
+
+type mkdirOptions struct{ shared, user bool }
+
+func newMkdir(d *Deps) *cobra.Command {
+	o := mkdirOptions{}
+	cmd := &cobra.Command{
+		Use:   "mkdir FOLDER",
+		Short: "Make a folder",
+		Long: `Make a folder and print its UID. FOLDER is a path; all folders of it but the last
+must be there.`,
+		Example: "  keyturn mkdir Prod\n  keyturn mkdir Prod/DB",
+		Args:    positional("FOLDER"), Annotations: notes(annotNeeds, needVault, annotShort, "sf=shared-folder uf=user-folder"),
+	}
+	cmd.Flags().BoolVar(&o.shared, "shared-folder", false, "accepted for Commander's sake (short: -sf): all folders are alike")
+	cmd.Flags().BoolVar(&o.user, "user-folder", false, "accepted for Commander's sake (short: -uf): all folders are alike")
+	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
+		parent, name, err := c.splitPath(ctx, c.args[0])
+		if err != nil {
+			return output.View{}, err
+		}
+		uid, err := c.vault.AddFolder(ctx, name, parent)
+		if err != nil {
+			return output.View{}, err
+		}
+		return output.View{
+			Before:   []string{string(uid)},
+			CSV:      &output.Table{Header: []string{"Folder UID"}, Rows: [][]string{{string(uid)}}},
+			Document: map[string]any{"folder_uid": uid},
+		}, nil
+	})
+}
+
+// splitPath returns the folder that a new name goes into, and the name.
+func (c *call) splitPath(ctx context.Context, path string) (parent pam.UID, name string, err error) {
+	trimmed := strings.TrimRight(path, "/")
+	dir, name := "", trimmed
+	if i := strings.LastIndexByte(trimmed, '/'); i >= 0 {
+		dir, name = trimmed[:i+1], trimmed[i+1:]
+	}
+	if name == "" || name == "." || name == ".." {
+		return "", "", usagef("%q is no name for a folder", path)
+	}
+	parent = c.Session.Folder
+	if dir != "" {
+		parent, err = c.vault.FindFolder(ctx, dir, parent)
+	}
+	return parent, name, err
+}
+
+func newRmdir(d *Deps) *cobra.Command {
+	var force, quiet bool
+	cmd := &cobra.Command{
+		Use:     "rmdir FOLDER",
+		Short:   "Remove an empty folder",
+		Long:    "Remove an empty folder. It asks first, unless -f is given.",
+		Example: "  keyturn rmdir -f Prod/DB",
+		Args:    positional("FOLDER"), Annotations: notes(annotNeeds, needVault),
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "say nothing when it worked")
+	cmd.ValidArgsFunction = first(d.folders())
+	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
+		folder, err := c.vault.FindFolder(ctx, c.args[0], c.Session.Folder)
+		if err != nil {
+			return output.View{}, err
+		}
+		if folder == "" {
+			return output.View{}, usagef("the root cannot be removed")
+		}
+		path, err := c.vault.FolderPath(ctx, folder)
+		if err != nil {
+			return output.View{}, err
+		}
+		if !force {
+			if err := c.confirm(ctx, "Do you want to remove the folder "+path+"?", "-f"); err != nil {
+				return output.View{}, err
+			}
+		}
+		if err := c.vault.DeleteFolder(ctx, folder); err != nil {
+			return output.View{}, err
+		}
+		if c.Session.Folder == folder {
+			c.Session.Folder = ""
+		}
+		if quiet {
+			return output.View{}, nil
+		}
+		return messageView("Folder "+path+" removed", map[string]any{"folder_uid": folder}), nil
+	})
+}

@@ -1,0 +1,227 @@
+package commands
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"keyturn/commands/output"
+	"keyturn/pkg/pam"
+)
+
+// statePlanned is what a plan says where a job has its state.
+const statePlanned = "planned"
+
+// A jobDocument is a job in JSON. A plan is the same without the job's id.
+type jobDocument struct {
+	JobID    pam.UID        `json:"job_id,omitempty"`
+	UserUID  pam.UID        `json:"user_uid"`
+	User     string         `json:"user"`
+	Account  string         `json:"account"`
+	State    pam.JobState   `json:"state"`
+	Phase    pam.Phase      `json:"phase"`
+	Started  *time.Time     `json:"started"` // null before
+	Finished *time.Time     `json:"finished"`
+	Message  string         `json:"message"`
+	Hint     string         `json:"hint,omitempty"`
+	Failure  pam.Kind       `json:"failure,omitempty"`
+	WindowMS int64          `json:"window_ms"`
+	Items    []itemDocument `json:"items"`
+	Warnings []string       `json:"warnings,omitempty"`
+	// SupersededBy is the later job that took the place of this one.
+	SupersededBy pam.UID `json:"superseded_by,omitempty"`
+}
+
+type itemDocument struct {
+	MachineUID pam.UID            `json:"machine_uid"`
+	Machine    string             `json:"machine"`
+	Kind       pam.DependencyKind `json:"kind"`
+	Name       string             `json:"name"`
+	Phase      pam.Phase          `json:"phase"`
+	Status     pam.Status         `json:"status"`
+	Action     pam.Action         `json:"action"`
+	Reason     string             `json:"reason"`
+	Before     pam.Snapshot       `json:"before"`
+	After      pam.Snapshot       `json:"after"`
+	Error      *pam.ItemError     `json:"error"`
+	TookMS     int64              `json:"took_ms"`
+}
+
+func itemDocuments(items []pam.Item) []itemDocument {
+	docs := []itemDocument{}
+	for _, i := range items {
+		docs = append(docs, itemDocument{
+			MachineUID: i.Machine, Machine: i.MachineTitle, Kind: i.Kind, Name: i.Name, Phase: i.Phase, Status: i.Status,
+			Action: i.Action, Reason: i.Reason, Before: i.Before, After: i.After, Error: i.Error,
+			TookMS: i.Took.Milliseconds(),
+		})
+	}
+	return docs
+}
+
+// instant is a time in UTC, or null when it has not come.
+func instant(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC().Truncate(time.Second)
+	return &t
+}
+
+func documentOf(j pam.Job) jobDocument {
+	return jobDocument{
+		JobID: j.ID, UserUID: j.User, User: j.UserTitle, Account: j.AccountName, State: j.State, Phase: j.Phase,
+		Started: instant(j.Started), Finished: instant(j.Finished), Message: j.Message, Hint: hintOf(j),
+		Failure: j.Failure, WindowMS: j.Window.Milliseconds(), Items: itemDocuments(j.Items), Warnings: j.Warnings,
+		SupersededBy: j.SupersededBy,
+	}
+}
+
+// jobBlock is the block of job-info, as on the reference page.
+func jobBlock(j pam.Job, now time.Time) []string {
+	lines := []string{
+		"Job id to check [" + string(j.ID) + "]",
+		"",
+		"Execution Details",
+		"-------------------------",
+		fmt.Sprintf("%-20s: %s", "Status", j.State),
+		fmt.Sprintf("%-20s: %s", "Duration", duration(j, now)),
+		fmt.Sprintf("%-20s: %s", "Response Message", messageOf(j)),
+	}
+	if hint := hintOf(j); hint != "" {
+		lines = append(lines, fmt.Sprintf("%-20s: %s", "Next", hint))
+	}
+	return lines
+}
+
+// messageOf is what a job says of itself, and who has what it left.
+func messageOf(j pam.Job) string {
+	if j.State == pam.JobPartial && j.SupersededBy != "" {
+		return "superseded by job " + string(j.SupersededBy) + "; before that: " + j.Message
+	}
+	return j.Message
+}
+
+// hintOf says what to do next about a job; "" is nothing. One that ended well and
+// restarted nothing leaves that to somebody.
+func hintOf(j pam.Job) string {
+	left := slices.ContainsFunc(j.Items, func(i pam.Item) bool { return i.Left != nil })
+	switch partial := j.State == pam.JobPartial; {
+	case partial && j.LeftStopped:
+		return "keyturn pam action resume " + string(j.ID) + " starts what it left stopped"
+	case j.SupersededBy != "" && (partial || left):
+		return "keyturn pam action job-info " + string(j.SupersededBy) + " shows the job that took the place of this one"
+	}
+	if j.Hint == "" && j.State == pam.JobFinished && left {
+		return "keyturn pam action restart " + string(j.ID) + " restarts what still runs with the old password"
+	}
+	return j.Hint
+}
+
+// duration shows how long a job took, or has been running, as H:MM:SS.micro.
+func duration(j pam.Job, now time.Time) string {
+	if j.Started.IsZero() {
+		return clock(0)
+	}
+	end := j.Finished
+	if end.IsZero() {
+		end = now
+	}
+	return clock(max(0, end.Sub(j.Started)))
+}
+
+func clock(d time.Duration) string {
+	return fmt.Sprintf("%d:%02d:%02d.%06d", int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60, d.Microseconds()%1_000_000)
+}
+
+// jobView is a job with one line for each machine and dependency.
+func jobView(j pam.Job, now time.Time) output.View {
+	v := output.View{Before: jobBlock(j, now), Document: documentOf(j)}
+	t := itemTable(j)
+	if len(t.Rows) > 0 {
+		v.Before = append(v.Before, "")
+		v.Tables = []output.Table{t}
+	}
+	v.CSV = itemCSV(j.Items)
+	v.After = warningLines(j.Warnings)
+	return v
+}
+
+func itemTable(j pam.Job) output.Table {
+	t := output.Table{Header: []string{"Machine", "Kind", "Name", "Action", "Phase", "Status", "Detail"}}
+	for _, i := range j.Items {
+		status := string(i.Status)
+		if j.State == pam.JobRunning && i.Status == pam.StatusUnknown && underWay(i) {
+			status = "under way"
+		}
+		t.Rows = append(t.Rows, []string{
+			i.MachineTitle, i.Kind.Label(), i.Name, string(i.Action), string(i.Phase), status, detail(i),
+		})
+	}
+	return t
+}
+
+// detail says in one cell what matters of an item: what went wrong, why it is
+// skipped, or how its state moved.
+func detail(i pam.Item) string {
+	switch {
+	case i.Error != nil && i.Error.Message != "":
+		return i.Error.Class + ": " + i.Error.Message
+	case i.Error != nil:
+		return i.Error.Class
+	case i.Reason != "":
+		return reasonText(i.Reason)
+	case i.Before.State != "" && i.After.State != "":
+		return i.Before.State + " -> " + i.After.State
+	default:
+		return i.Before.State
+	}
+}
+
+func itemCSV(items []pam.Item) *output.Table {
+	t := &output.Table{Header: []string{
+		"machine_uid", "machine", "kind", "name", "action", "phase", "status", "reason", "run_as", "state_before", "state_after", "error",
+	}}
+	for _, i := range items {
+		class := ""
+		if i.Error != nil {
+			class = i.Error.Class
+		}
+		t.Rows = append(t.Rows, []string{
+			string(i.Machine), i.MachineTitle, string(i.Kind), i.Name, string(i.Action), string(i.Phase), string(i.Status),
+			i.Reason, i.Before.RunAs, i.Before.State, i.After.State, class,
+		})
+	}
+	return t
+}
+
+func warningLines(warnings []string) []string {
+	var lines []string
+	for _, w := range warnings {
+		lines = append(lines, "warning: "+w)
+	}
+	return lines
+}
+
+// planView is what a dry run shows; file is where it was written to, or "".
+func planView(d planDocument, p pam.Plan, file string) output.View {
+	t := output.Table{Header: []string{"Machine", "Kind", "Name", "Runs as", "State", "Action", "Reason"}}
+	for _, i := range p.Items {
+		t.Rows = append(t.Rows, []string{
+			i.MachineTitle, i.Kind.Label(), i.Name, i.Before.RunAs, i.Before.State, string(i.Action), reasonText(i.Reason),
+		})
+	}
+	v := output.View{
+		Before: []string{"Plan for " + p.AccountName + " (" + p.UserTitle + "): nothing has been changed"},
+		Tables: []output.Table{t}, CSV: itemCSV(p.Items), Document: d,
+	}
+	if p.Restart != "" && p.Restart != string(pam.RestartRunning) {
+		v.Before = append(v.Before, "Restarts: "+p.Restart)
+	}
+	v.Before = append(v.Before, "")
+	if file != "" {
+		v.After = append(v.After, "", "Written to "+file+", "+d.Hash, "It runs with: keyturn pam action rotate --plan "+file)
+	}
+	v.After = append(v.After, warningLines(p.Warnings)...)
+	return v
+}

@@ -1,0 +1,182 @@
+package commands
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"keyturn/commands/output"
+	"keyturn/pkg/pam"
+	"keyturn/vault"
+)
+
+// Annotations that a command declares itself with.
+const (
+	annotNeeds    = "needs"    // what the leaf wrapper gets ready: needVault, needExecutor
+	annotShort    = "short"    // two-letter short flags: "rs=resource rt=record-type"
+	annotRequired = "required" // flags that must be given: "gateway machine-uid"
+	annotGroup    = "group"    // the command is a group
+	annotOrder    = "order"    // its place in its group's help
+	annotFormats  = "formats"  // more words of --format, which it shows itself: "password fields"
+	annotTargets  = "targets"  // the words of --output, the first is the default; or targetFile
+)
+
+// targetFile is for a command that writes the file of --output itself.
+const targetFile = "FILE"
+
+const (
+	needVault    = "vault"
+	needExecutor = "executor"
+)
+
+// notes makes annotations of name, value pairs.
+func notes(pairs ...string) map[string]string {
+	m := map[string]string{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	return m
+}
+
+func noted(cmd *cobra.Command, name, word string) bool {
+	return slices.Contains(strings.Fields(cmd.Annotations[name]), word)
+}
+
+// A call is one execution of a leaf.
+type call struct {
+	*Deps
+	vault  *vault.Vault // set when the command needs "vault"
+	format output.Format
+	style  string // the word of --format that only this command knows
+	target string // the word of --output, where that is no file
+	args   []string
+}
+
+type runLeaf func(ctx context.Context, c *call) (output.View, error)
+
+// leaf makes cmd a command that runs run and shows its view. The vault is opened
+// here, once, when the command says it needs it.
+func (d *Deps) leaf(cmd *cobra.Command, run runLeaf) *cobra.Command {
+	o := &outputOptions{}
+	o.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := missing(cmd); err != nil {
+			return err
+		}
+		c := &call{Deps: d, args: args}
+		var err error
+		if err = o.parse(cmd, c); err != nil {
+			return err
+		}
+		if noted(cmd, annotNeeds, needExecutor) && (d.StartJob == nil || d.DryRun == nil || d.Discover == nil || d.Examine == nil) {
+			return pam.Errorf(pam.ErrInternal, "this build has no engine; nothing was done")
+		}
+		to, err := d.destination(o.file)
+		if err != nil {
+			return err
+		}
+		defer to.abandon()
+		ctx := cmd.Context()
+		if noted(cmd, annotNeeds, needVault) {
+			if c.vault, err = d.Vault(ctx); err != nil {
+				return err
+			}
+			c.tellOfOpening()
+			c.tellOfJobs(ctx, cmd)
+		}
+		view, err := run(ctx, c)
+		// A failed job still has its summary: what was found is shown first.
+		if shown := to.show(c.format, view); err == nil {
+			err = shown
+		}
+		return err
+	}
+	return cmd
+}
+
+// missing reports required flags that were not given, in Commander's words.
+func missing(cmd *cobra.Command) error {
+	var names []string
+	for name := range strings.FieldsSeq(cmd.Annotations[annotRequired]) {
+		f := cmd.Flags().Lookup(name)
+		if f.Changed {
+			continue
+		}
+		text := "--" + f.Name
+		if f.Shorthand != "" {
+			text += "/-" + f.Shorthand
+		}
+		names = append(names, text)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return usagef("the following arguments are required: %s", strings.Join(names, ", ")).
+		WithHint("%s", helpFor(cmd))
+}
+
+func helpFor(cmd *cobra.Command) string {
+	root, rest, _ := strings.Cut(cmd.CommandPath(), " ")
+	return strings.TrimSpace(root + " help " + rest)
+}
+
+// outputOptions are the flags that say how a view is shown.
+type outputOptions struct {
+	format string
+	file   string
+}
+
+func (o *outputOptions) add(cmd *cobra.Command) {
+	formats := append(output.Formats(), strings.Fields(cmd.Annotations[annotFormats])...)
+	cmd.Flags().StringVar(&o.format, "format", string(output.FormatTable),
+		"show the result as `table`, "+strings.Join(formats[1:len(formats)-1], ", ")+" or "+formats[len(formats)-1])
+	completeFlag(cmd, "format", fixed(formats...))
+	if targets := strings.Fields(cmd.Annotations[annotTargets]); len(targets) > 0 && targets[0] != targetFile {
+		cmd.Flags().StringVar(&o.file, "output", targets[0], "`WHERE` to: "+strings.Join(targets, ", "))
+		completeFlag(cmd, "output", fixed(targets...))
+		return
+	}
+	cmd.Flags().StringVar(&o.file, "output", "", "write the result to `FILE` instead of standard output")
+}
+
+// parse reads the flags into c.
+func (o *outputOptions) parse(cmd *cobra.Command, c *call) (err error) {
+	if targets := strings.Fields(cmd.Annotations[annotTargets]); len(targets) > 0 {
+		if targets[0] != targetFile && !slices.Contains(targets, o.file) {
+			return usagef("--output: unknown word %q: it is %s", o.file, strings.Join(targets, ", "))
+		}
+		c.target, o.file = o.file, ""
+	}
+	if word := strings.ToLower(o.format); noted(cmd, annotFormats, word) {
+		c.format, c.style = output.FormatTable, word
+		return nil
+	}
+	if c.format, err = output.ParseFormat(o.format); err != nil {
+		return usagef("--format: %w", err)
+	}
+	return nil
+}
+
+// positional returns a check for exactly the named arguments.
+func positional(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return usagef("the following arguments are required: %s", strings.Join(names[len(args):], ", ")).
+				WithHint("%s", helpFor(cmd))
+		case len(args) > len(names):
+			return usagef("unrecognized arguments: %s", strings.Join(args[len(names):], " ")).WithHint("%s", helpFor(cmd))
+		}
+		return nil
+	}
+}
+
+// atMostOne is a check for no argument or one.
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usagef("unrecognized arguments: %s", strings.Join(args[1:], " ")).WithHint("%s", helpFor(cmd))
+	}
+	return nil
+}

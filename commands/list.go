@@ -1,0 +1,116 @@
+package commands
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"keyturn/commands/output"
+	"keyturn/pkg/pam"
+)
+
+type listOptions struct {
+	verbose bool
+	types   []string
+}
+
+func newList(d *Deps) *cobra.Command {
+	o := listOptions{}
+	cmd := &cobra.Command{
+		Use:     "list [PATTERN]",
+		Aliases: []string{"l"},
+		Short:   "List all records",
+		Long: `List the records of all folders by title. A pattern has * and ? and is for titles;
+without them, it is a part of the title.`,
+		Example: "  keyturn list\n  keyturn list -t pamUser -t login 'svc*' --format csv",
+		Args:    atMostOne, Annotations: notes(annotNeeds, needVault),
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "show folders and times, too")
+	f.StringArrayVarP(&o.types, "type", "t", nil, "records of this `TYPE` only; may be repeated")
+	completeFlag(cmd, "type", fixed(recordTypeNames()...))
+	cmd.ValidArgsFunction = nothing
+	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return listRecords(ctx, c, o) })
+}
+
+type listedRecord struct {
+	UID         pam.UID        `json:"record_uid"`
+	Type        pam.RecordType `json:"type"`
+	Title       string         `json:"title"`
+	Description string         `json:"description"`
+	Folder      string         `json:"folder"`
+	Modified    string         `json:"modified"`
+}
+
+func listRecords(ctx context.Context, c *call, o listOptions) (output.View, error) {
+	match, err := o.matcher(c.args)
+	if err != nil {
+		return output.View{}, err
+	}
+	heads, err := c.vault.HeadList(ctx, match)
+	if err != nil {
+		return output.View{}, err
+	}
+	paths, err := c.folderPaths(ctx)
+	if err != nil {
+		return output.View{}, err
+	}
+	t := output.Table{Header: []string{"#", "Record UID", "Type", "Title", "Description"}}
+	if o.verbose {
+		t.Header = append(t.Header, "Folder", "Modified")
+	}
+	t.More = numbered(heads, func(h pam.Head) []string {
+		row := []string{string(h.UID), string(h.Type), h.Title, h.Summary}
+		if o.verbose {
+			row = append(row, paths[h.Folder], timestamp(h.Modified))
+		}
+		return row
+	})
+	docs := output.List(func(yield func(any) bool) {
+		for h := range heads.All() {
+			if !yield(listedRecord{h.UID, h.Type, h.Title, h.Summary, paths[h.Folder], timestamp(h.Modified)}) {
+				return
+			}
+		}
+	})
+	v := output.View{Tables: []output.Table{t}, CSV: &t, Document: docs}
+	if heads.Len() == 0 {
+		v.Tables, v.Before = nil, []string{"No records are found."}
+	}
+	return v, nil
+}
+
+// folderPaths returns the path of every folder, the root among them.
+func (c *call) folderPaths(ctx context.Context) (map[pam.UID]string, error) {
+	paths := map[pam.UID]string{"": "/"}
+	folders, err := c.vault.Folders(ctx) // parents come before children
+	for _, f := range folders {
+		paths[f.UID] = strings.TrimSuffix(paths[f.Parent], "/") + "/" + f.Name
+	}
+	return paths, err
+}
+
+func (o listOptions) matcher(args []string) (func(pam.Head) bool, error) {
+	for _, name := range o.types {
+		if _, err := schemaOf(name); err != nil {
+			return nil, err
+		}
+	}
+	typed := func(h pam.Head) bool {
+		return len(o.types) == 0 || slices.ContainsFunc(o.types, func(t string) bool { return strings.EqualFold(t, string(h.Type)) })
+	}
+	if len(args) == 0 {
+		return typed, nil
+	}
+	pattern := args[0]
+	if !strings.ContainsAny(pattern, "*?[") {
+		pattern = "*" + pattern + "*"
+	}
+	re, err := glob(pattern)
+	if err != nil {
+		return nil, err
+	}
+	return func(h pam.Head) bool { return typed(h) && re.MatchString(h.Title) }, nil
+}

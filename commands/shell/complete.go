@@ -1,0 +1,98 @@
+package shell
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+
+	prompt "github.com/c-bata/go-prompt"
+	"github.com/spf13/cobra"
+
+	"keyturn/commands"
+)
+
+// complete asks the tree what may follow: commands and sub-commands, flags and
+// their values, records, folders, gateways and jobs. It asks nobody anything
+// and prints nothing.
+func (s *shell) complete(d prompt.Document) []prompt.Suggest {
+	line := d.TextBeforeCursor()
+	if strings.TrimSpace(line) == "" {
+		return nil
+	}
+	words := commands.Words(line)
+	args := []string{cobra.ShellCompRequestCmd}
+	for _, w := range words {
+		args = append(args, w.Text)
+	}
+	typed, want := "", ""
+	if last := words[len(words)-1]; last.End == len(line) {
+		typed, want = line[last.Start:], last.Text
+	} else {
+		args = append(args, "")
+	}
+	var out bytes.Buffer
+	deps := *s.deps
+	deps.Out, deps.Err = &out, io.Discard
+	var err error
+	s.silently(func() { err = commands.Execute(context.Background(), &deps, args) })
+	if err != nil {
+		return nil
+	}
+	return suggestions(out.String(), typed, want)
+}
+
+// suggestions reads the tree's answer: a candidate and its description a line,
+// the last line a directive. The tree may list more than goes on from want,
+// which is the typed word without its quotes; a candidate that does not would
+// replace what was typed by something else.
+func suggestions(answer, typed, want string) []prompt.Suggest {
+	var found []prompt.Suggest
+	flag := ""
+	if name, value, ok := strings.Cut(want, "="); ok && strings.HasPrefix(name, "-") {
+		flag, want = name+"=", value
+	}
+	for line := range strings.SplitSeq(answer, "\n") {
+		if line == "" || strings.HasPrefix(line, ":") || strings.HasPrefix(line, cobra.ShellCompNoDescRequestCmd) {
+			continue
+		}
+		text, description, _ := strings.Cut(line, "\t")
+		if !goesOn(text, want) {
+			continue
+		}
+		if text, ok := insertion(quoted(flag+text), typed); ok {
+			found = append(found, prompt.Suggest{Text: text, Description: strings.Map(printable, description)})
+		}
+	}
+	return found
+}
+
+// goesOn reports whether text begins with what was typed, whatever its case.
+func goesOn(text, typed string) bool {
+	return len(text) >= len(typed) && strings.EqualFold(text[:len(typed)], typed)
+}
+
+// quoted is a word as it is typed: with a space in it, within quotes.
+func quoted(word string) string {
+	word = strings.Map(printable, word)
+	if !strings.ContainsAny(word, " \t'\"") {
+		return word
+	}
+	if !strings.Contains(word, `"`) {
+		return `"` + word + `"`
+	}
+	return "'" + strings.ReplaceAll(word, "'", "''") + "'"
+}
+
+// insertion is what replaces the typed text after its last space: the prompt
+// takes that much away, and no more.
+func insertion(word, typed string) (string, bool) {
+	space := strings.LastIndexByte(typed, ' ')
+	if space < 0 {
+		return word, true
+	}
+	if len(word) <= space || !strings.EqualFold(word[:space+1], typed[:space+1]) {
+		return "", false
+	}
+	return word[space+1:], true
+}

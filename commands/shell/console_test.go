@@ -1,0 +1,187 @@
+package shell
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	prompt "github.com/c-bata/go-prompt"
+)
+
+// fakeTTY types what it is told, piece by piece.
+type fakeTTY struct {
+	pieces [][]byte
+	end    bool
+	raws   int
+	out    strings.Builder
+}
+
+func (f *fakeTTY) raw() (func() error, error) {
+	f.raws++
+	return func() error { f.raws--; return nil }, nil
+}
+
+func (f *fakeTTY) read(buf []byte) (int, error) {
+	if len(f.pieces) == 0 {
+		if f.end {
+			return 0, errors.New("gone")
+		}
+		return 0, nil
+	}
+	n := copy(buf, f.pieces[0])
+	f.pieces = f.pieces[1:]
+	return n, nil
+}
+
+func (*fakeTTY) size() (columns, rows int) { return 3, 1 }
+func (f *fakeTTY) write(s string)          { f.out.WriteString(s) }
+
+// keys reads everything that is typed, taking a new line after each handed over.
+func keys(t *testing.T, pieces ...string) []string {
+	t.Helper()
+	tty := &fakeTTY{}
+	for _, p := range pieces {
+		tty.pieces = append(tty.pieces, []byte(p))
+	}
+	c := &console{tty: tty}
+	var got []string
+	for range 100 {
+		if c.held || c.restore == nil {
+			if err := c.Setup(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if key, err := c.Read(); err == nil {
+			got = append(got, string(key))
+		}
+	}
+	return got
+}
+
+func TestWhatIsTypedBecomesKeys(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		pieces []string
+		want   []string
+	}{
+		{"letters come as they are typed", []string{"ls", "\r"}, []string{"ls", "\r"}},
+		{"a line typed ahead waits its turn", []string{"a\rb\r"}, []string{"a", "\r", "b", "\r"}},
+		{"a paste is one line and never runs by itself", []string{"\x1b[200~rm A\nrm B\n\x1b[201~"}, []string{"rm A rm B"}},
+		{"a paste in pieces is still one", []string{"\x1b[200~one\r", "two\x1b[201~x"}, []string{"one two", "x"}},
+		{"a paste loses its control characters", []string{"\x1b[200~a\x1b]0;t\x07b\x1b[201~"}, []string{"a]0;tb"}},
+		{"an arrow is one key", []string{"\x1b[A"}, []string{"\x1b[A"}},
+		{"an unknown sequence is swallowed whole", []string{"\x1b[99;99Hx"}, []string{"x"}},
+		{"a letter cut in two arrives whole", []string{"\xc3", "\xa9"}, []string{"é"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if got := keys(t, c.pieces...); strings.Join(got, "|") != strings.Join(c.want, "|") {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestTheConsoleCanBeWokenAndTellsTheEnd(t *testing.T) {
+	t.Parallel()
+	tty := &fakeTTY{}
+	c := &console{tty: tty}
+	if err := c.Setup(); err != nil {
+		t.Fatal(err)
+	}
+	c.wake.Store(true)
+	if key, err := c.Read(); err != nil || prompt.GetKey(key) != prompt.F24 || !c.woken.Load() {
+		t.Errorf("got %q, %v", key, err)
+	}
+	if err := errors.Join(c.TearDown(), c.Setup()); err != nil || c.woken.Load() {
+		t.Errorf("a new line is woken already: %v", err)
+	}
+	tty.end = true
+	_, _ = c.Read()
+	if _, err := c.Read(); err != nil || !c.ended.Load() {
+		t.Error("the end of the terminal went unnoticed")
+	}
+	if w := c.GetWinSize(); w.Col < 20 || w.Row < 5 {
+		t.Errorf("a window of %d x %d crashes the prompt", w.Col, w.Row)
+	}
+	if err := c.TearDown(); err != nil || tty.raws != 0 || !strings.HasSuffix(tty.out.String(), pasteOff) {
+		t.Error("the terminal was not given back")
+	}
+}
+
+func FuzzKeys(f *testing.F) {
+	for _, s := range []string{"ls\r", "\x1b[200~x\x1b[201~", "\x1b[A\x1b", "\xff\x1b[", "é\x00"} {
+		f.Add([]byte(s), 1)
+	}
+	f.Fuzz(func(t *testing.T, typed []byte, cut int) {
+		if cut < 0 || cut > len(typed) {
+			cut = 0
+		}
+		for _, k := range keys(t, string(typed[:cut]), string(typed[cut:])) {
+			if k == "" || (strings.ContainsAny(k, "\r\n") && len(k) > 1 && utf8.ValidString(k)) {
+				t.Errorf("key %q", k)
+			}
+		}
+	})
+}
+
+func TestTheHistoryKeepsNoSecrets(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "sub", "history")
+	h := openHistory(name)
+	for _, line := range []string{
+		"ls -l", "ls -l", "record-add -t x password=hunter2", "ru x 'c.secret.apiKey=hunter2'", "ru x PrivateKey=hunter2", "get x",
+		// Mistyped, or hidden by quotes.
+		"record-update -r a password = hunter2", "ru a password =hunter2", "ru a password= hunter2", `ru a passw''ord=hunter2`, `ru a "pass"word=hunter2`,
+		"ru x 'c.secret.api key=hunter2'", "ru x 'password=hunter2", "passwd hunter2", "PASSWD hunter2", "login hunter2", "unlock hunter2", "rekey hunter2",
+		"key add --new-password hunter2", "key add --new-password=hunter2", "key add hunter2", "init --password hunter2", "set A hunter2", "  set A hunter2",
+	} {
+		h.add(line)
+	}
+	kept := []string{
+		"passwd", "login", "key list", "key add --recovery", "record-add -t login -t x c.text.pin=1", "find-password login",
+		"import --keepass-password-file pw a.kdbx", "help passwd",
+	}
+	for _, line := range kept {
+		h.add(line)
+	}
+	data, err := os.ReadFile(name)
+	if want := "ls -l\nget x\n" + strings.Join(kept, "\n") + "\n"; err != nil || string(data) != want {
+		t.Errorf("history %q, %v", data, err)
+	}
+	info, err := os.Stat(name)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if again := openHistory(name).lines(); len(again) != 2+len(kept) {
+		t.Errorf("read back %q", again)
+	}
+}
+
+func TestCompletionOfWordsWithSpaces(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, word, typed, want string }{
+		{"the case does not matter", "SRV1", "srv", "SRV1"},
+		{"the value of a flag keeps its flag", "json", "--format=j", "--format=json"},
+		{"a plain word replaces what was typed", "service", "ser", "service"},
+		{"a title with a space is quoted", "LAB admin", "", `"LAB admin"`},
+		{"half a quoted title is gone on with", "LAB admin", `"LAB ad`, `admin"`},
+		{"a backslash is kept", `LAB\svc`, `LAB`, `LAB\svc`},
+		{"a title with a quote takes the other kind", `say "hi"`, "", `'say "hi"'`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got := suggestions("nothing like it\tother\n"+c.word+"\tdescription\n:4\n", c.typed, strings.Trim(c.typed, `"`))
+			if c.typed == "" { // everything goes on from nothing
+				got = got[1:]
+			}
+			if len(got) != 1 || got[0].Text != c.want || got[0].Description != "description" {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
