@@ -1,0 +1,91 @@
+// Command keyturn rotates the passwords of Windows and Linux service accounts
+// and brings the new password to everything that runs as them.
+//
+// It only wires: what a command does is in package commands.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/mattn/go-isatty"
+
+	"keyturn/commands"
+	"keyturn/vault/keyring"
+)
+
+// version is set by the linker for releases.
+var version string
+
+func main() {
+	harden()
+	os.Exit(run(os.Args[1:]))
+}
+
+// run is main with an exit code.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second interrupt ends this process at once. A job goes on in its own.
+	context.AfterFunc(ctx, stop)
+
+	d := wire()
+	p := &process{d: d}
+	defer p.close()
+	d.Vault, d.CreateVault, d.Reopen, d.Salvage, d.Lock = p.vault, p.createVault, p.reopen, p.salvage, p.close
+	d.StartJob, d.RunJob, d.DryRun = p.startJob, p.runJob, p.dryRun
+	d.StartAgent, d.StopAgent, d.RunAgent = p.startAgent, p.stopAgent, p.runAgent
+	d.Discover, d.Examine = p.discover, p.examine
+	d.Shell, d.Interrupts = p.shell, interrupts
+	return commands.Run(ctx, d, args)
+}
+
+// interrupts tells of each interrupt until stop is called.
+func interrupts() (heard <-chan os.Signal, stop func()) {
+	const enough = 2
+	c := make(chan os.Signal, enough)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	return c, func() { signal.Stop(c) }
+}
+
+func wire() *commands.Deps {
+	return &commands.Deps{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		InIsTerminal:  func() bool { return isTerminal(os.Stdin) },
+		OutIsTerminal: func() bool { return isTerminal(os.Stdout) },
+		ErrIsTerminal: func() bool { return isTerminal(os.Stderr) },
+		Now:           time.Now,
+		Random:        rand.Reader,
+		Getenv:        os.Getenv,
+		WorkDir:       os.Getwd,
+		DataDir:       dataDir,
+		Version:       programVersion(),
+		ReadSecret:    readSecret,
+		ReadLine:      readLine,
+		Clipboard:     copyToClipboard,
+		Keyring:       keyring.New(os.Getenv, exists, os.Getuid()),
+		Session:       &commands.Session{},
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func isTerminal(f *os.File) bool { return isatty.IsTerminal(f.Fd()) || isatty.IsCygwinTerminal(f.Fd()) }
+
+func programVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "devel"
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// openTerminal opens the console of this process whatever its standard streams
+// are.
+func openTerminal() (in, out *os.File, err error) {
+	if in, err = os.OpenFile("CONIN$", os.O_RDWR, 0); err != nil {
+		return nil, nil, err
+	}
+	if out, err = os.OpenFile("CONOUT$", os.O_RDWR, 0); err != nil {
+		_ = in.Close()
+		return nil, nil, err
+	}
+	return in, out, nil
+}
+
+// quiet turns off echo and returns what turns it on again.
+func quiet(in *os.File) (restore func(), err error) {
+	var old uint32
+	h := windows.Handle(in.Fd())
+	if err := windows.GetConsoleMode(h, &old); err != nil {
+		return nil, err
+	}
+	silent := old&^windows.ENABLE_ECHO_INPUT | windows.ENABLE_LINE_INPUT | windows.ENABLE_PROCESSED_INPUT
+	if err := windows.SetConsoleMode(h, silent); err != nil {
+		return nil, err
+	}
+	return func() { _ = windows.SetConsoleMode(h, old) }, nil
+}
+
+// answer reads a line that is typed on in. A read of a console cannot be
+// cancelled, but Ctrl-C ends it.
+func answer(ctx context.Context, in *os.File) ([]byte, error) {
+	type result struct {
+		line []byte
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		line, err := typed(in)
+		read <- result{line, err}
+	}()
+	select {
+	case r := <-read:
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return r.line, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
