@@ -92,6 +92,25 @@ func (v *Vault) tryNamed(ctx context.Context, name string) (*Lock, error) {
 	}
 }
 
+// patience is how long a writer waits for its turn; then for the database, see [dsn].
+const patience = 10 * time.Second
+
+// waitTurn waits until this writer is next, and holds the turn for it. SQLite's own
+// waiting is not fair: who writes without a pause has the database in almost every
+// instant in which another one looks, and starves it. Who writes on has to wait here
+// as long as somebody else is next. Nothing else depends on the turn: it is nil, and
+// the writer tries its luck, when the lock cannot be had.
+func (v *Vault) waitTurn(ctx context.Context) *Lock {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		l, err := v.tryNamed(ctx, turnLock)
+		if l != nil || err != nil {
+			return l
+		}
+	}
+}
+
 // lockFile locks a file; nil when somebody else has it.
 func lockFile(path string) (*Lock, error) {
 	f, err := openLockFile(path)

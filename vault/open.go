@@ -25,7 +25,8 @@ func ID(dir string) (pam.UID, error) {
 }
 
 // Open opens the vault in dir with its key, which it copies. ErrLocked when the
-// key is not this vault's, ErrConflict when a newer program wrote it.
+// key is not this vault's; ErrConflict when a newer program wrote it, or when its
+// key is replaced at that moment.
 func Open(ctx context.Context, dir string, key secret.Value, o Options) (*Vault, error) {
 	if err := o.check(); err != nil {
 		return nil, err

@@ -115,7 +115,7 @@ func (t *txn) upgrade(ctx context.Context) error {
 }
 
 func (v *Vault) transact(ctx context.Context, db *sql.DB, seen int64, doing string, fn func(*txn) error) (err error) {
-	tx, err := db.BeginTx(ctx, nil)
+	tx, err := v.begin(ctx, db)
 	if err != nil {
 		return dbError(ctx, doing, err)
 	}
@@ -131,6 +131,16 @@ func (v *Vault) transact(ctx context.Context, db *sql.DB, seen int64, doing stri
 	}
 	defer t.meta.destroy()
 	return dbError(ctx, doing, fn(t))
+}
+
+// begin begins a transaction. Writers do it one after another, in turn.
+func (v *Vault) begin(ctx context.Context, db *sql.DB) (*sql.Tx, error) {
+	if db == v.writer {
+		if l := v.waitTurn(ctx); l != nil {
+			defer l.Release() //nolint:errcheck // the descriptor is closed in any case
+		}
+	}
+	return db.BeginTx(ctx, nil)
 }
 
 // see notes the newest state that this process knows, so that an older copy put
