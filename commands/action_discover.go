@@ -33,7 +33,7 @@ Nothing is changed, on no machine. What was found is kept in the vault.`,
 		Example: `  keyturn pam action discover start -g Embedded
   keyturn pam action discover start -g Embedded -r SRV1 --format json
   keyturn pam action discover start -g Embedded -f /Prod`,
-		Args: positional(), Annotations: notes(annotNeeds, needVault+" "+needExecutor, annotRequired, "gateway"),
+		Args: positional(), Annotations: notes(annotNeeds, needVault+" "+needExecutor),
 	}
 	o.add(d, cmd, "resource")
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {

@@ -30,7 +30,7 @@ Nothing is changed on any machine. The exit code is 5 when a machine cannot be
 worked with; warnings leave it at 0.`,
 		Example: `  keyturn pam action gateway-info -g Embedded
   keyturn pam action gateway-info -g Embedded -m SRV1 --format json`,
-		Args: positional(), Annotations: notes(annotNeeds, needVault+" "+needExecutor, annotRequired, "gateway"),
+		Args: positional(), Annotations: notes(annotNeeds, needVault+" "+needExecutor),
 	}
 	o.add(d, cmd, "machine-uid")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show checks that passed too")

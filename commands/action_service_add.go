@@ -25,7 +25,7 @@ authentication.`,
 		Example: `  keyturn pam action service add -g Embedded -m SRV1 -u svc_app -t service
   keyturn pam action service add -g Embedded -m SRV1 -u svc_app`,
 		Args:        positional(),
-		Annotations: notes(annotNeeds, needVault, annotRequired, "gateway machine-uid user-uid"),
+		Annotations: notes(annotNeeds, needVault, annotRequired, "machine-uid user-uid"),
 	}
 	o.add(d, cmd)
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return addService(ctx, c, o) })
@@ -71,11 +71,8 @@ func (c *call) checkedPair(ctx context.Context, o serviceOptions) (pair, error) 
 	if p.kinds, err = o.kinds(); err != nil {
 		return p, err
 	}
-	configs, err := c.gatewayConfigurations(ctx, o.gatewayOptions)
+	configs, err := c.oneConfigurationOf(ctx, o.gatewayOptions)
 	if err != nil {
-		return p, err
-	}
-	if err := oneConfiguration(o.gateway, configs); err != nil {
 		return p, err
 	}
 	if p.machine, err = c.findMachine(ctx, o.machine); err != nil {

@@ -46,8 +46,6 @@ machine.`,
 			return listDependencies(ctx, c, o)
 		case o.only != (dependencyFilter{}):
 			return output.View{}, usagef("--user, --machine, --folder and --stale go with --dependencies").WithHint("%s", helpFor(cmd))
-		case o.gateway == "": // not required of every list: dependencies are those of all accounts
-			return output.View{}, usagef("the following arguments are required: --gateway/-g").WithHint("%s", helpFor(cmd))
 		}
 		return listServices(ctx, c, o)
 	})

@@ -25,7 +25,7 @@ say what the next rotation updates.
 "pam action discover start" does the same without mapping anything.`,
 		Example: `  keyturn pam action service map -g Embedded
   keyturn pam action service map -g Embedded -m SRV1`,
-		Args: positional(), Annotations: notes(annotNeeds, needVault+" "+needExecutor, annotRequired, "gateway"),
+		Args: positional(), Annotations: notes(annotNeeds, needVault+" "+needExecutor),
 	}
 	o.add(d, cmd, "machine-uid")
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return mapServices(ctx, c, o) })

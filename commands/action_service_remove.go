@@ -21,7 +21,7 @@ are left alone when the user's password is rotated.`,
 		Example: `  keyturn pam action service remove -g Embedded -m SRV1 -u svc_app -t task
   keyturn pam action service remove -g Embedded -m SRV1 -u svc_app`,
 		Args:        positional(),
-		Annotations: notes(annotNeeds, needVault, annotRequired, "gateway machine-uid user-uid"),
+		Annotations: notes(annotNeeds, needVault, annotRequired, "machine-uid user-uid"),
 	}
 	o.add(d, cmd)
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return removeService(ctx, c, o) })
@@ -51,7 +51,7 @@ func removeService(ctx context.Context, c *call, o serviceOptions) (output.View,
 	}
 	kinds := mappingOf(all, p) &^ p.kinds
 	err = c.vault.SetMapping(ctx, pam.Mapping{User: p.user.UID, Machine: p.machine.UID, Kinds: kinds})
-	return messageView(removedText(p.kinds), mappingFacts(p, kinds)), err
+	return shownIf(err, messageView(removedText(p.kinds), mappingFacts(p, kinds)))
 }
 
 // mapped checks that there is something to remove.

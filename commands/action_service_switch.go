@@ -44,7 +44,7 @@ out keeps the old one, and plan and job-info show it as skipped, "disabled".`,
 
 func newServiceSwitch(d *Deps, to position, cmd *cobra.Command) *cobra.Command {
 	o := pairOptions{}
-	cmd.Args, cmd.Annotations = positional(), notes(annotNeeds, needVault, annotRequired, "gateway")
+	cmd.Args, cmd.Annotations = positional(), notes(annotNeeds, needVault)
 	o.add(d, cmd)
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return switchService(ctx, c, o, to) })
 }
@@ -64,17 +64,14 @@ func switchService(ctx context.Context, c *call, o pairOptions, to position) (ou
 	if subject.Type == pam.TypeUser {
 		facts = map[string]any{"user_uid": subject.UID, "user": subject.Title, "disabled": s.Disabled}
 	}
-	return messageView(switchedText(subject.Type, to), facts), err
+	return shownIf(err, messageView(switchedText(subject.Type, to), facts))
 }
 
 // switched makes Commander's checks, in its order, and returns the machine or
 // the user.
 func (c *call) switched(ctx context.Context, o pairOptions) (pam.Head, error) {
-	configs, err := c.gatewayConfigurations(ctx, o.gatewayOptions)
+	configs, err := c.oneConfigurationOf(ctx, o.gatewayOptions)
 	if err != nil {
-		return pam.Head{}, err
-	}
-	if err := oneConfiguration(o.gateway, configs); err != nil {
 		return pam.Head{}, err
 	}
 	switch {

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -48,13 +49,13 @@ func (o *scopeOptions) types() []pam.RecordType {
 func (c *call) scope(ctx context.Context, o scopeOptions) (scope, error) {
 	var s scope
 	var err error
-	if s.gateway, err = c.findGateway(ctx, o.gateway); err != nil {
+	if s.gateway, err = c.gatewayOf(ctx, o.gatewayOptions); err != nil {
 		return s, err
 	}
 	if s.configs, err = c.configurationsOf(ctx, s.gateway, o.gatewayOptions); err != nil {
 		return s, err
 	}
-	if err := oneConfiguration(o.gateway, s.configs); err != nil {
+	if err := oneConfiguration(cmp.Or(o.gateway, s.gateway.Name), s.configs); err != nil {
 		return s, err
 	}
 	switch {

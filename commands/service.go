@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -14,7 +15,7 @@ type gatewayOptions struct{ gateway, config string }
 
 func (o *gatewayOptions) add(d *Deps, cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&o.gateway, "gateway", "g", "", "the gateway: `UID` or name")
+	f.StringVarP(&o.gateway, "gateway", "g", "", "the gateway: `UID` or name; it can be left out where there is only one")
 	f.StringVarP(&o.config, "configuration-uid", "c", "", "the PAM configuration, if the gateway has several: `UID` or title")
 	completeFlag(cmd, "gateway", d.gateways())
 	completeFlag(cmd, "configuration-uid", d.configurations())
@@ -68,11 +69,52 @@ type pair struct {
 // gatewayConfigurations returns the gateway and the configurations bound to it
 // that the command is about, in Commander's order of checks.
 func (c *call) gatewayConfigurations(ctx context.Context, o gatewayOptions) ([]pam.Configuration, error) {
-	g, err := c.findGateway(ctx, o.gateway)
+	g, err := c.gatewayOf(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	return c.configurationsOf(ctx, g, o)
+}
+
+// oneConfigurationOf is gatewayConfigurations for commands that work with one.
+func (c *call) oneConfigurationOf(ctx context.Context, o gatewayOptions) ([]pam.Configuration, error) {
+	g, err := c.gatewayOf(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	configs, err := c.configurationsOf(ctx, g, o)
+	if err != nil {
+		return nil, err
+	}
+	return configs, oneConfiguration(cmp.Or(o.gateway, g.Name), configs)
+}
+
+// gatewayOf returns the gateway that was named, or the one that can only be meant:
+// that of the configuration, or the only one there is.
+func (c *call) gatewayOf(ctx context.Context, o gatewayOptions) (pam.Gateway, error) {
+	if o.gateway != "" {
+		return c.findGateway(ctx, o.gateway)
+	}
+	if o.config != "" {
+		cfg, err := c.findConfiguration(ctx, o.config)
+		if err != nil {
+			return pam.Gateway{}, err
+		}
+		return c.findGateway(ctx, string(cfg.Gateway))
+	}
+	gateways, err := c.vault.Gateways(ctx)
+	if err != nil {
+		return pam.Gateway{}, err
+	}
+	if len(gateways) == 1 {
+		return gateways[0], nil
+	}
+	var names []string
+	for _, g := range gateways {
+		names = append(names, titled(g.Name, g.UID))
+	}
+	return pam.Gateway{}, usagef("the following arguments are required: --gateway/-g: there are %d gateways", len(gateways)).
+		WithHint("-g GATEWAY, one of %s", strings.Join(names, ", "))
 }
 
 func (c *call) configurationsOf(ctx context.Context, g pam.Gateway, o gatewayOptions) ([]pam.Configuration, error) {
@@ -88,7 +130,7 @@ func (c *call) configurationsOf(ctx context.Context, g pam.Gateway, o gatewayOpt
 		}
 	}
 	if len(bound) == 0 {
-		return nil, pam.Errorf(pam.ErrNotFound, "Could not find the gateway configuration for %s.", o.gateway).
+		return nil, pam.Errorf(pam.ErrNotFound, "Could not find the gateway configuration for %s.", cmp.Or(o.gateway, g.Name)).
 			WithHint(`"keyturn pam config list" shows the configurations`)
 	}
 	return bound, nil
