@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +12,7 @@ import (
 func newConfig(d *Deps) *cobra.Command {
 	return group(&cobra.Command{
 		Use: "config", Aliases: []string{"c"}, Short: "Manage PAM Configurations",
-	}, newConfigList(d), newConfigEdit(d))
+	}, newConfigList(d), newConfigNew(d), newConfigEdit(d), newConfigRemove(d))
 }
 
 // A configRow is a configuration in JSON, with Commander's keys.
@@ -167,7 +166,7 @@ that has no admin of its own.`,
 	f.StringVar(&o.environment, "environment", "", "`local` or domain (short: -env)")
 	f.StringVarP(&o.gateway, "gateway", "g", "", "the gateway: `UID` or name")
 	f.StringVarP(&o.admin, "admin", "a", "", "who logs in to the machines: a pamUser's `UID` or title")
-	completeFlag(cmd, "environment", fixed("local", "domain"))
+	completeFlag(cmd, "environment", fixed(environmentLocal, environmentDomain))
 	completeFlag(cmd, "gateway", d.gateways())
 	completeFlag(cmd, "admin", d.records(pam.TypeUser))
 	cmd.ValidArgsFunction = first(d.configurations())
@@ -182,28 +181,8 @@ func editConfig(ctx context.Context, c *call, o configEditOptions) (output.View,
 	if o == (configEditOptions{}) {
 		return output.View{}, usagef("Nothing to do. Give at least one of --title, --environment, --gateway and --admin")
 	}
-	if o.title != "" {
-		cfg.Title = o.title
-	}
-	if o.environment != "" {
-		cfg.Environment = strings.ToLower(o.environment)
-	}
-	if cfg.Environment != "local" && cfg.Environment != "domain" {
-		return output.View{}, usagef("--environment: %q is neither local nor domain", o.environment)
-	}
-	if o.gateway != "" {
-		g, err := c.findGateway(ctx, o.gateway)
-		if err != nil {
-			return output.View{}, err
-		}
-		cfg.Gateway = g.UID
-	}
-	if o.admin != "" {
-		admin, err := c.findAdmin(ctx, o.admin)
-		if err != nil {
-			return output.View{}, err
-		}
-		cfg.Admin = admin.UID
+	if err := o.apply(ctx, c, &cfg); err != nil {
+		return output.View{}, err
 	}
 	return shownIf(c.saveConfiguration(ctx, cfg, o),
 		messageView("PAM Configuration "+titled(cfg.Title, cfg.UID)+" has been edited.", map[string]any{"uid": cfg.UID}))

@@ -14,7 +14,7 @@ import (
 func newGateway(d *Deps) *cobra.Command {
 	return group(&cobra.Command{
 		Use: "gateway", Aliases: []string{"g"}, Short: "Manage Gateways",
-	}, newGatewayList(d))
+	}, newGatewayList(d), newGatewayNew(d), newGatewayEdit(d), newGatewayRemove(d))
 }
 
 type gatewayListOptions struct{ force, verbose, online bool }
@@ -40,7 +40,7 @@ func newGatewayList(d *Deps) *cobra.Command {
 		Aliases: []string{"l"},
 		Short:   "List Gateways",
 		Long: `List the gateways: who works on the target machines. A new vault has one,
-Embedded, which works from this machine.`,
+Embedded. All of them work from this machine.`,
 		Example:     "  keyturn pam gateway list\n  keyturn pam gateway list -v --format json",
 		Args:        positional(),
 		Annotations: notes(annotNeeds, needVault),

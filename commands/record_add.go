@@ -99,6 +99,10 @@ func addRecord(ctx context.Context, c *call, o recordAddOptions) (output.View, e
 		return output.View{}, err
 	}
 	if configured(schema.Type) {
+		if config == "" {
+			c.newsf("warning: %s belongs to no PAM configuration: there are several, and --pam-config named none", o.title)
+			c.newsf("hint: keyturn pam rotation edit -rs %s -c CONFIG", uid)
+		}
 		err = c.vault.SetResourceSettings(ctx, pam.ResourceSettings{Resource: uid, Configuration: config})
 	}
 	return uidView(uid), err

@@ -36,7 +36,7 @@ func list[T any](ctx context.Context, v *Vault, g group, compare func(a, b T) in
 	return docs, err
 }
 
-// SetConfiguration saves a configuration; one without a UID is a new one.
+// SetConfiguration saves a configuration; see [Vault.AddConfiguration] for a new one.
 // Titles are unique without case: ErrConflict.
 func (v *Vault) SetConfiguration(ctx context.Context, c pam.Configuration) error {
 	return v.update(ctx, "save configuration "+c.Title, func(t *txn) error { return t.setConfiguration(ctx, c) })
@@ -54,11 +54,6 @@ func (t *txn) setConfiguration(ctx context.Context, c pam.Configuration) error {
 	}
 	if err := t.checkConfiguration(ctx, c); err != nil {
 		return err
-	}
-	if c.UID == "" {
-		if c.UID, err = t.newUID(); err != nil {
-			return err
-		}
 	}
 	if err := t.put(ctx, rowKey(groupConfiguration, c.UID), c); err != nil {
 		return err

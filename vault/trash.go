@@ -210,12 +210,19 @@ func (t *txn) giveSettings(ctx context.Context, d trashed, out *Restored) error 
 			return err
 		}
 	}
+	var err error
 	if d.Rotation != nil {
+		if d.Rotation.Configuration, err = t.configurationLeft(ctx, d.Rotation.Configuration); err != nil {
+			return err
+		}
 		if err := t.put(ctx, rowKey(groupRotation, uid), *d.Rotation); err != nil {
 			return err
 		}
 	}
 	if d.Resource != nil {
+		if d.Resource.Configuration, err = t.configurationLeft(ctx, d.Resource.Configuration); err != nil {
+			return err
+		}
 		if err := t.put(ctx, rowKey(groupResource, uid), *d.Resource); err != nil {
 			return err
 		}
