@@ -54,12 +54,9 @@ func fieldNames(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.Shell
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	var names []string
-	for _, f := range s.Fields {
-		names = append(names, f.String()+"=")
-	}
-	for _, f := range s.Read {
-		names = append(names, string(WhereCustom)+"."+f.String()+"=")
+	names := fieldWords(s)
+	for i := range names {
+		names[i] += "="
 	}
 	return names, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 }

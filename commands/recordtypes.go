@@ -65,6 +65,26 @@ func schemaOf(name string) (recordSchema, error) {
 		WithHint("the record types are %s", strings.Join(recordTypeNames(), ", "))
 }
 
+// fieldWords are the fields of record types as they are written on a command
+// line, each once.
+func fieldWords(of ...recordSchema) []string {
+	var words []string
+	add := func(word string) {
+		if !slices.Contains(words, word) {
+			words = append(words, word)
+		}
+	}
+	for _, s := range of {
+		for _, f := range s.Fields {
+			add(f.String())
+		}
+		for _, f := range s.Read {
+			add(string(WhereCustom) + "." + f.String())
+		}
+	}
+	return words
+}
+
 func recordTypeNames() []string {
 	var names []string
 	for _, s := range recordSchemas() {

@@ -241,3 +241,40 @@ func TestAPendingPasswordIsNeverLostAndOneIsCurrent(t *testing.T) {
 		})
 	})
 }
+
+func TestAPasswordIsRemovedAndKeptInHistory(t *testing.T) {
+	t.Parallel()
+	v, _ := create(t)
+	ctx := t.Context()
+	user, _ := rotatable(t, v, "svc")
+	r, err := v.Record(ctx, user)
+	must(t, err)
+	job := newJob(t, v, user)
+	wants(t, v.RemovePassword(ctx, r), pam.ErrConflict, string(job.ID), "nothing changed")
+	if got := passwordOf(t, v, user); got != "first-svc" {
+		t.Fatalf("the password is %q while a job holds the account", got)
+	}
+	job.State = pam.JobFailed
+	must(t, v.SetJob(ctx, job))
+
+	r.Fields = r.Fields[:1]
+	must(t, v.RemovePassword(ctx, r))
+	if got := passwordOf(t, v, user); got != "" {
+		t.Errorf("the password is still %q", got)
+	}
+	if n := vault.CountCurrent(ctx, v, job.Account); n != 0 {
+		t.Errorf("the account has %d current passwords", n)
+	}
+	history, err := v.History(ctx, user)
+	must(t, err)
+	defer vault.DestroyHistory(history)
+	if f := history[1].Field("password", ""); f == nil || string(f.Secret.Reveal()) != "first-svc" {
+		t.Errorf("the revision before has %v", f)
+	}
+	wants(t, v.RemovePassword(ctx, r), pam.ErrConflict, "meanwhile") // the revision is another
+	g, err := v.Generation(ctx, job.Account, pam.Previous)
+	must(t, err)
+	if string(g.Password.Reveal()) != "first-svc" {
+		t.Error("the account forgot what its password was")
+	}
+}

@@ -68,7 +68,7 @@ func (v *Vault) RemoveGateway(ctx context.Context, uid pam.UID) error {
 			}
 		}
 		if len(bound) > 0 {
-			return pam.Errorf(pam.ErrConflict, "gateway %q (%s) is used by %s; nothing changed", g.Name, g.UID, few("configuration", bound)).
+			return pam.Errorf(pam.ErrConflict, "gateway %q (%s) is used by %s; nothing changed", g.Name, uid, few("configuration", bound)).
 				WithHint("keyturn pam config edit CONFIG -g GATEWAY binds one to another gateway")
 		}
 		if err := t.drop(ctx, rowKey(groupGateway, uid)); err != nil {

@@ -210,10 +210,37 @@ func (t *txn) writeRecord(ctx context.Context, was pam.Head, r pam.Record, accou
 // UpdateRecord replaces a record whose Revision is the one that was read;
 // ErrConflict otherwise. A changed password of a pamUser becomes a generation of
 // source manual, and is refused with ErrConflict, naming the job, while a job
-// holds the account. An empty password changes nothing: a credential can be
-// replaced, not removed. A changed login names another account, which starts
-// with the password of the record.
+// holds the account. An empty password changes nothing: see [Vault.RemovePassword].
+// A changed login names another account, which starts with the password of the
+// record.
 func (v *Vault) UpdateRecord(ctx context.Context, r pam.Record) error {
+	return v.updateRecord(ctx, r, func(*txn) error { return nil })
+}
+
+// RemovePassword is UpdateRecord of a pamUser that is left without a password: the
+// current one becomes a previous one, which the record's history shows. It is
+// refused with ErrConflict while a job holds the account.
+func (v *Vault) RemovePassword(ctx context.Context, r pam.Record) error {
+	return v.updateRecord(ctx, r, func(t *txn) error {
+		account, err := t.accountOf(ctx, r.UID)
+		if err != nil {
+			return err
+		}
+		if err := t.notHeld(ctx, account, "remove the password of user "+r.Title); err != nil {
+			return err
+		}
+		if err := t.retire(ctx, account); err != nil {
+			return err
+		}
+		if err := t.touchUsers(ctx, account, r.UID); err != nil {
+			return err
+		}
+		return t.audit(ctx, "record.unset-password", r.UID, "")
+	})
+}
+
+// updateRecord replaces a record, after first.
+func (v *Vault) updateRecord(ctx context.Context, r pam.Record, first func(*txn) error) error {
 	if err := checkText(&r); err != nil {
 		return err
 	}
@@ -226,6 +253,9 @@ func (v *Vault) UpdateRecord(ctx context.Context, r pam.Record) error {
 		if old.Revision != r.Revision {
 			return pam.Errorf(pam.ErrConflict, "record %q (%s) was changed meanwhile; nothing changed", old.Title, old.UID).
 				WithHint("read it again and repeat the change")
+		}
+		if err := first(t); err != nil {
+			return err
 		}
 		return t.replaceRecord(ctx, old, r)
 	})
