@@ -1,11 +1,8 @@
 package commands
 
 import (
-	"cmp"
-	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -77,7 +74,7 @@ func prepareGroup(cmd *cobra.Command, args []string, rest int) ([]string, error)
 		case a == "help" && cmd.HasParent():
 			return append(slices.Clone(args[:rest]), "--help"), nil
 		case !strings.HasPrefix(a, "-"):
-			return nil, unknownIn(cmd, tail[:i+1])
+			return nil, unknownIn(cmd, tail, i)
 		case a == "-h" || a == "--help" || a == "--version":
 			return args, nil
 		}
@@ -85,72 +82,30 @@ func prepareGroup(cmd *cobra.Command, args []string, rest int) ([]string, error)
 	return args, nil
 }
 
-// unknownIn is the error for the words behind a group, of which only the last is
-// no flag: it may be the value of an unknown flag, or the command behind one.
-func unknownIn(cmd *cobra.Command, words []string) error {
-	if len(words) > 1 && globalFlag(cmd.Root(), words[0]) == 0 {
+// unknownIn is the error for the words behind a group, of which the one at is the
+// first that is no flag: it may be the value of an unknown flag, or the command
+// behind one.
+func unknownIn(cmd *cobra.Command, words []string, at int) error {
+	if at > 0 && globalFlag(cmd.Root(), words[0]) == 0 {
 		return usagef("unknown flag: %s", words[0]).WithHint("%s", helpFor(cmd))
 	}
-	return unknownWord(cmd, words[len(words)-1])
+	return unknownWord(cmd, words[at:])
 }
 
-func unknownWord(cmd *cobra.Command, word string) error {
-	err := usagef("Invalid command: %s", word)
+// unknownWord is the error for words[0], which is no command of cmd.
+func unknownWord(cmd *cobra.Command, words []string) error {
+	err := usagef("Invalid command: %s", words[0])
 	hint := helpFor(cmd)
-	near := deeper(cmd, word)
-	if near == "" && strings.ContainsFunc(word, unicode.IsLetter) {
-		near = suggest(cmd, word)
-	}
-	if near != "" {
-		hint = fmt.Sprintf("did you mean %q?", strings.TrimPrefix(near, cmd.Root().Name()+" "))
+	if text := elsewhere(strings.ToLower(words[0])); text != "" {
+		hint = text
+	} else if near := meant(cmd, words); len(near) > 0 {
+		hint = "did you mean " + alternatives(near) + "?"
 	}
 	g := &groupError{err: err.WithHint("%s", hint)}
 	if cmd.HasParent() {
 		g.help = groupHelp(cmd)
 	}
 	return g
-}
-
-// deeper returns the path of the one command that is called word and lies further
-// down than it was looked for: people type "rotate" for "pam action rotate".
-func deeper(cmd *cobra.Command, word string) string {
-	var paths []string
-	var walk func(*cobra.Command)
-	walk = func(c *cobra.Command) {
-		for _, sub := range c.Commands() {
-			if sub.Name() == word && !sub.Hidden {
-				paths = append(paths, sub.CommandPath())
-			}
-			walk(sub)
-		}
-	}
-	walk(cmd)
-	if len(paths) != 1 {
-		return ""
-	}
-	return paths[0]
-}
-
-// suggest returns the path of the sub-command that word was probably meant to be.
-func suggest(cmd *cobra.Command, word string) string {
-	if cmd.SuggestionsMinimumDistance <= 0 {
-		cmd.SuggestionsMinimumDistance = 2
-	}
-	near := cmd.SuggestionsFor(word)
-	if len(near) == 0 {
-		return ""
-	}
-	return cmd.CommandPath() + " " + slices.MaxFunc(near, func(a, b string) int {
-		return cmp.Compare(sharedPrefix(a, word), sharedPrefix(b, word))
-	})
-}
-
-func sharedPrefix(a, b string) int {
-	n := 0
-	for n < min(len(a), len(b)) && a[n] == b[n] {
-		n++
-	}
-	return n
 }
 
 // descend follows the words of args down the tree, past global flags, writes

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"keyturn/pkg/pam"
 )
 
@@ -29,20 +27,15 @@ func (d *Deps) warnUnknownLabel(s recordSchema, a Assignment, f pam.Field) {
 }
 
 // near is the field of the type whose label is nearest to that of f, as it is
-// written on a command line; "" when none is near. How near two words are is
-// cobra's judgement, as for the names of commands.
+// written on a command line; "" when none is near.
 func (s recordSchema) near(f pam.Field) string {
-	labels := &cobra.Command{SuggestionsMinimumDistance: 2}
-	if len(f.Label) < 6 {
-		labels.SuggestionsMinimumDistance = 1 // two letters are half of such a word
-	}
 	written := map[string]string{}
+	var labels []string
 	offer := func(own fieldSpec, prefix string) {
-		if own.Type != f.Type || own.Label == "" {
-			return
+		if own.Type == f.Type && own.Label != "" {
+			written[own.Label] = prefix + own.String()
+			labels = append(labels, own.Label)
 		}
-		written[own.Label] = prefix + own.String()
-		labels.AddCommand(&cobra.Command{Use: own.Label, Run: func(*cobra.Command, []string) {}})
 	}
 	for _, own := range s.Fields {
 		offer(own, "")
@@ -50,5 +43,9 @@ func (s recordSchema) near(f pam.Field) string {
 	for _, own := range s.Read {
 		offer(own, string(WhereCustom)+".")
 	}
-	return written[strings.TrimSpace(suggest(labels, f.Label))]
+	near := nearest(f.Label, labels)
+	if len(near) == 0 {
+		return ""
+	}
+	return written[near[0]]
 }

@@ -64,7 +64,7 @@ windows-command (what Keyturn runs on Windows, for allow lists).`,
 		words := append([]string{}, c.args...)
 		found, rest := descend(cmd.Root(), words)
 		if rest < len(words) {
-			return output.View{}, unknownWord(found, words[rest])
+			return output.View{}, unknownWord(found, words[rest:])
 		}
 		found.InitDefaultHelpFlag()
 		return output.View{}, found.Help()
