@@ -111,6 +111,9 @@ func (o *rotateOptions) load(ctx context.Context, c *call) (pam.Head, error) {
 	if err := o.check(); err != nil {
 		return pam.Head{}, err
 	}
+	if err := c.vacant("--plan-out", o.planOut); err != nil {
+		return pam.Head{}, err
+	}
 	var approved planDocument
 	var err error
 	if o.plan != "" {

@@ -51,6 +51,31 @@ func (d *Deps) destination(file string) (*destination, error) {
 	return to, nil
 }
 
+// resultTo makes --output FILE ready, which is not written over unawares.
+func (c *call) resultTo(file string) (*destination, error) {
+	if err := c.vacant("--output", file); err != nil {
+		return nil, err
+	}
+	return c.destination(file)
+}
+
+// vacant refuses a file that holds something already, unless --force was given:
+// what is in it cannot be brought back.
+func (c *call) vacant(flag, file string) error {
+	if file == "" || c.replace {
+		return nil
+	}
+	path, err := c.path(file)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 || c.OutsideVault(file) != nil {
+		return nil //nolint:nilerr // there is nothing to lose, or it is refused for another reason
+	}
+	return pam.Errorf(pam.ErrConflict, "%s: %s is there already; nothing was done", flag, file).WithHint("--force replaces it")
+}
+
 // OutsideVault refuses a file in the vault's folder: what is written there by a
 // slip of the hand could be the vault itself.
 func (d *Deps) OutsideVault(file string) error {

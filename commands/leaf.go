@@ -26,6 +26,9 @@ const (
 // targetFile is for a command that writes the file of --output itself.
 const targetFile = "FILE"
 
+// flagForce answers yes, and replaces files that are there.
+const flagForce = "force"
+
 const (
 	needVault    = "vault"
 	needExecutor = "executor"
@@ -52,6 +55,8 @@ type call struct {
 	style  string // the word of --format that only this command knows
 	target string // the word of --output, where that is no file
 	args   []string
+	// replace allows a command to write over a file that is there.
+	replace bool
 }
 
 type runLeaf func(ctx context.Context, c *call) (output.View, error)
@@ -73,7 +78,7 @@ func (d *Deps) leaf(cmd *cobra.Command, run runLeaf) *cobra.Command {
 		if noted(cmd, annotNeeds, needExecutor) && (d.StartJob == nil || d.DryRun == nil || d.Discover == nil || d.Examine == nil) {
 			return pam.Errorf(pam.ErrInternal, "this build has no engine; nothing was done")
 		}
-		to, err := d.destination(o.file)
+		to, err := c.resultTo(o.file)
 		if err != nil {
 			return err
 		}
@@ -139,10 +144,16 @@ func (o *outputOptions) add(cmd *cobra.Command) {
 		return
 	}
 	cmd.Flags().StringVar(&o.file, "output", "", "write the result to `FILE` instead of standard output")
+	if cmd.Flags().Lookup(flagForce) == nil {
+		cmd.Flags().Bool(flagForce, false, "replace a file that is there")
+	}
 }
 
 // parse reads the flags into c.
 func (o *outputOptions) parse(cmd *cobra.Command, c *call) (err error) {
+	if f := cmd.Flags().Lookup(flagForce); f != nil {
+		c.replace = f.Value.String() == "true"
+	}
 	if targets := strings.Fields(cmd.Annotations[annotTargets]); len(targets) > 0 {
 		if targets[0] != targetFile && !slices.Contains(targets, o.file) {
 			return usagef("--output: unknown word %q: it is %s", o.file, strings.Join(targets, ", "))

@@ -312,7 +312,11 @@ func TestAResultInAFileIsWholeAndPrivate(t *testing.T) {
 	if err := os.WriteFile(name, []byte("older and much longer than what comes"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if code := Run(t.Context(), d, []string{"help", "basics", "--format", "json", "--output", name}); code != 0 {
+	line := []string{"help", "basics", "--format", "json", "--output", name}
+	if code := Run(t.Context(), d, line); code != pam.ErrConflict.Code() || !strings.Contains(stderr.String(), "--force replaces it") {
+		t.Fatalf("a file that is there: exit code %d: %s", code, stderr)
+	}
+	if code := Run(t.Context(), d, append(line, "--force")); code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	info, err := os.Stat(name)
