@@ -12,6 +12,7 @@ import (
 
 func newInit(d *Deps) *cobra.Command {
 	var kdfMemory uint32
+	var master masterOptions
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a new vault",
@@ -19,19 +20,21 @@ func newInit(d *Deps) *cobra.Command {
 "Embedded" and the configuration "Local Network".
 
 The master password is asked for twice, or read from the file that
---password-file or ` + EnvPasswordFile + ` names.`,
+--password-file or ` + EnvPasswordFile + ` names. It has at least eight characters:
+whoever steals a copy of the vault can try one after the other.`,
 		Example: `  keyturn init
   keyturn init --vault ./home --password-file master.txt`,
 		Args: positional(),
 	}
 	cmd.Flags().Uint32Var(&kdfMemory, "kdf-memory", 0, "memory of the key derivation in `KIB`; 0 is the default")
+	master.add(cmd)
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
 		dir, err := c.VaultDir()
 		if err == nil && vault.Exists(dir) { // before anything is asked
 			return output.View{}, pam.Errorf(pam.ErrConflict, "there is a vault in %s already; nothing changed", dir).
 				WithHint("keyturn login")
 		}
-		pass, err := c.newPassphrase(ctx)
+		pass, err := c.newPassphrase(ctx, master)
 		if err != nil {
 			return output.View{}, err
 		}

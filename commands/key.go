@@ -52,6 +52,7 @@ type keyAddOptions struct {
 	age                string // a recipient, or @FILE
 	recovery, keyring  bool
 	kdfMemory          uint32
+	master             masterOptions
 }
 
 func newKeyAdd(d *Deps) *cobra.Command {
@@ -83,6 +84,7 @@ vault by themselves while you are logged in; or a recovery code for paper
 	f.BoolVar(&o.recovery, "recovery", false, "add a recovery code and show it")
 	f.StringVar(&o.passwordFile, "new-password-file", "", "read another master password from `FILE`, - for standard input")
 	f.Uint32Var(&o.kdfMemory, "kdf-memory", 0, "memory of the key derivation in `KIB`; 0 is the default")
+	o.master.add(cmd)
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
 		if cmd.Flags().Changed("age") && o.age == "" { // a script's substitution that failed
 			return output.View{}, usagef("argument --age: it is empty; nothing changed")
@@ -110,7 +112,7 @@ func addKey(ctx context.Context, c *call, o keyAddOptions) (output.View, error) 
 	case o.keyring:
 		return addKeyring(ctx, c)
 	}
-	pass, err := c.nextPassphrase(ctx, o.passwordFile)
+	pass, err := c.nextPassphrase(ctx, o.passwordFile, o.master)
 	if err != nil {
 		return output.View{}, err
 	}

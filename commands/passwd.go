@@ -16,6 +16,7 @@ const askNew, askNewAgain = "New master password: ", "New master password again:
 func newPasswd(d *Deps) *cobra.Command {
 	var file string
 	var kdfMemory uint32
+	var master masterOptions
 	cmd := &cobra.Command{
 		Use:   "passwd",
 		Short: "Change the master password",
@@ -28,13 +29,14 @@ matters, "rekey" seals everything anew.`,
 	}
 	cmd.Flags().StringVar(&file, "new-password-file", "", "read the new master password from `FILE`, - for standard input")
 	cmd.Flags().Uint32Var(&kdfMemory, "kdf-memory", 0, "memory of the key derivation in `KIB`; 0 is the default")
+	master.add(cmd)
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
 		old, err := c.presentPassphrase(ctx)
 		if err != nil {
 			return output.View{}, err
 		}
 		defer old.Destroy()
-		next, err := c.nextPassphrase(ctx, file)
+		next, err := c.nextPassphrase(ctx, file, master)
 		if err != nil {
 			return output.View{}, err
 		}
@@ -57,7 +59,7 @@ func (c *call) presentPassphrase(ctx context.Context) (secret.Value, error) {
 	return pass, err
 }
 
-func (c *call) nextPassphrase(ctx context.Context, file string) (next secret.Value, err error) {
+func (c *call) nextPassphrase(ctx context.Context, file string, o masterOptions) (next secret.Value, err error) {
 	if file != "" {
 		next, err = c.secretFile(file, "new password file")
 	} else {
@@ -72,5 +74,5 @@ func (c *call) nextPassphrase(ctx context.Context, file string) (next secret.Val
 	case next.IsZero():
 		return next, usagef("the new master password is empty; nothing changed")
 	}
-	return next, nil
+	return next, o.check(next, "nothing changed")
 }

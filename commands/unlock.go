@@ -8,8 +8,11 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spf13/cobra"
+
 	"keyturn/commands/output"
 	"keyturn/pkg/pam"
+	"keyturn/pkg/password"
 	"keyturn/pkg/secret"
 	"keyturn/vault"
 )
@@ -157,7 +160,7 @@ func (d *Deps) askAndTry(ctx context.Context, try Try, why error) (secret.Value,
 
 // newPassphrase returns the master password of a vault to be made; on the
 // terminal it is asked for twice.
-func (d *Deps) newPassphrase(ctx context.Context) (secret.Value, error) {
+func (d *Deps) newPassphrase(ctx context.Context, o masterOptions) (secret.Value, error) {
 	pass, ok, err := d.passwordFile()
 	if err != nil {
 		return pass, err
@@ -171,7 +174,25 @@ func (d *Deps) newPassphrase(ctx context.Context) (secret.Value, error) {
 	if pass.IsZero() {
 		return pass, pam.Errorf(pam.ErrUsage, "the master password is empty; no vault was made")
 	}
-	return pass, nil
+	return pass, o.check(pass, "no vault was made")
+}
+
+// masterOptions say what a new master password may be.
+type masterOptions struct{ weak bool }
+
+func (o *masterOptions) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&o.weak, "allow-weak-password", false, "take a master password that is soon guessed, for tests")
+}
+
+// check refuses a password that is soon guessed; outcome says what came of it.
+func (o masterOptions) check(pass secret.Value, outcome string) error {
+	err := password.CheckMaster(pass)
+	if err == nil || o.weak {
+		return nil
+	}
+	pass.Destroy()
+	return pam.Errorf(pam.ErrPolicy, "%w; %s", err, outcome).
+		WithHint("take a few words that nobody else would; --allow-weak-password takes this one as it is")
 }
 
 func (d *Deps) askTwice(ctx context.Context) (secret.Value, error) {
