@@ -11,6 +11,7 @@ var reasons = map[string]string{
 	"next_run":                 "takes it when it runs next",
 	"no_workers":               "no worker process: takes it at its next start",
 	"dependent":                "needs a restarted service",
+	"dependent_waits":          "restarted when the service it needs is",
 	"already_recycled":         "new workers since its configuration changed",
 	"already_current":          "has it already",
 	"no_stored_password":       "stores no password",

@@ -52,6 +52,7 @@ const (
 	ReasonAtOnce      = "at_once"             // IIS logs on with it at the next request: no site is restarted
 	ReasonIdle        = "no_workers"          // a pool without workers has nothing to recycle
 	ReasonDependent   = "dependent"           // it runs as another account and is restarted with what it needs
+	ReasonWaits       = "dependent_waits"     // the same, when restarts are left for later: it has no password of the account
 )
 
 // A Skip is an updated item that is not restarted although it runs.

@@ -305,6 +305,27 @@ func TestPlanItems(t *testing.T) {
 	}
 }
 
+// Whoever puts restarts off sees now what they will stop and start.
+func TestPlanItemsOfRestartsThatArePutOff(t *testing.T) {
+	t.Parallel()
+	items := []dependency.Item{
+		service("App"), service("Web", other, needs("App")), service("Cache", other, needs("Web"), state("Paused")),
+		service("Idle", other, needs("App"), state("Stopped")), service("Bystander", other),
+		service("MSSQLSERVER"), service("Reader", other, needs("MSSQLSERVER")),
+	}
+	var got []string
+	for _, i := range dependency.PlanItems(pam.Machine{}, dependency.Inventory{Items: items}, dependency.PlanOptions{NoRestart: true}) {
+		got = append(got, strings.Join([]string{i.Name, string(i.Action), i.Reason, string(i.Status)}, "|"))
+	}
+	want := []string{
+		"App|update|no_restart|pending", "Cache|skip|dependent_waits|skipped", "MSSQLSERVER|update|no_restart|pending",
+		"Web|skip|dependent_waits|skipped",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // drawItems draws a machine: some services without order, cycles included.
 func drawItems(t *rapid.T) []dependency.Item {
 	names := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-zA-Z]{1,3}`), 0, 9, strings.ToUpper).Draw(t, "names")

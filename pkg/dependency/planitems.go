@@ -14,7 +14,10 @@ import (
 func PlanItems(m pam.Machine, inv Inventory, o PlanOptions) []pam.Item {
 	o.Machine = m.UID
 	plan, skips := PlanRestart(inv, func(i Item) bool { return i.Target && i.Skip == "" }, o)
-	v := preview{restarted: map[itemKey]bool{}, skipped: map[itemKey]Skip{}, options: o}
+	v := preview{restarted: map[itemKey]bool{}, later: map[itemKey]bool{}, skipped: map[itemKey]Skip{}, options: o}
+	if o.NoRestart {
+		v.later = dependentsLater(inv, o)
+	}
 	for _, s := range plan.Stops {
 		v.restarted[keyOf(pam.KindService, s.Name)] = true
 	}
@@ -46,6 +49,18 @@ func PlanItems(m pam.Machine, inv Inventory, o PlanOptions) []pam.Item {
 	return items
 }
 
+// dependentsLater are the services of other accounts that a restart stops and
+// starts when it is done later: whoever puts it off wants to know of them now.
+func dependentsLater(inv Inventory, o PlanOptions) map[itemKey]bool {
+	o.NoRestart = false
+	plan, _ := PlanRestart(inv, func(i Item) bool { return i.Target && i.Skip == "" }, o)
+	later := map[itemKey]bool{}
+	for _, s := range plan.Stops {
+		later[keyOf(pam.KindService, s.Name)] = !s.Target
+	}
+	return later
+}
+
 // An itemKey names an item of one machine.
 type itemKey struct {
 	kind pam.DependencyKind
@@ -56,6 +71,7 @@ func keyOf(kind pam.DependencyKind, name string) itemKey { return itemKey{kind, 
 
 type preview struct {
 	restarted map[itemKey]bool
+	later     map[itemKey]bool
 	skipped   map[itemKey]Skip
 	options   PlanOptions
 }
@@ -67,9 +83,11 @@ func (v preview) action(i Item) (pam.Action, string) {
 	switch {
 	case !i.Target && v.restarted[key]:
 		return pam.ActionRestart, ReasonDependent
+	case !i.Target && v.later[key]:
+		return pam.ActionSkip, ReasonWaits
 	// It stays undone, and so does the job: it stores the password, or may, and
 	// keeps the old one.
-	case i.Unreadable, i.Skip == powershell.ClassSharedConfig:
+	case i.Unreadable, i.Skip == powershell.ClassSharedConfig, i.Skip == powershell.ClassStorageDisabled:
 		return pam.ActionUpdate, i.Skip
 	case i.Skip != "":
 		return pam.ActionSkip, i.Skip

@@ -50,8 +50,8 @@ func rejected(all []Proof) bool {
 	return slices.ContainsFunc(all, func(p Proof) bool { return p.Code == codeRejected })
 }
 
-// logonClass is the error class of a logon's code.
-func logonClass(code int) string {
+// LogonClass is the error class of a logon's code.
+func LogonClass(code int) string {
 	switch code {
 	case codeRejected:
 		return powershell.ClassRejected
@@ -85,7 +85,7 @@ func holdBack(items []Item, all []Proof) {
 		at := lastProof(all, logonType(i))
 		switch {
 		case at >= 0 && !all[at].Granted:
-			items[n].NoRestart = logonClass(all[at].Code)
+			items[n].NoRestart = LogonClass(all[at].Code)
 		case at < 0 && i.Kind == pam.KindService:
 			items[n].NoRestart = ReasonNotProven
 		}
@@ -135,7 +135,7 @@ func unheard(all []Proof, err error) (pam.Status, *pam.ItemError) {
 	for _, p := range all {
 		if !p.PasswordOK {
 			return pam.StatusPending, &pam.ItemError{
-				Class: logonClass(p.Code), Native: int64(p.Code),
+				Class: LogonClass(p.Code), Native: int64(p.Code),
 				Message: fmt.Sprintf("the machine refused a logon with the new password (code %d): nothing was stored", p.Code),
 			}
 		}

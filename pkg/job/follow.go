@@ -126,6 +126,7 @@ func (r *run) updateSite(ctx context.Context, s *site) {
 	}
 	if err == nil && !res.Update.Rejected {
 		s.inventory.Items = refresh(s.inventory.Items, res.Update.Inventory.Items)
+		r.unproven(ctx, s, targets, res.Update.Proofs)
 	}
 }
 
@@ -147,21 +148,22 @@ func proofOf(u dependency.Update, err error) logon {
 }
 
 // outstanding are the targets that no former run of this job gave the new
-// password. While there are any, services that a former run gave it to and did
-// not restart are among them: an update holds back a service for which it made no
-// log-on, and what a former run proved is not known any more.
+// password, or that were refused the log-on then: what mended that is proven.
+// While there are any, services that a former run gave it to and did not restart
+// are among them: an update holds back a service for which it made no log-on, and
+// what a former run proved is not known any more.
 func (r *run) outstanding(s *site) []dependency.Item {
 	targets := s.targets()
 	left := slices.DeleteFunc(slices.Clone(targets), func(t dependency.Item) bool {
 		i, ok := r.steps.get(s.key(t.Kind, t.Name))
-		return ok && i.Updated
+		return ok && i.Updated && !isUnproven(i)
 	})
 	if len(left) == 0 {
 		return nil
 	}
 	for _, t := range targets {
 		i, ok := r.steps.get(s.key(t.Kind, t.Name))
-		if ok && i.Updated && t.Kind == pam.KindService && i.Action == pam.ActionUpdateRestart && !i.Status.Done() {
+		if ok && i.Updated && !isUnproven(i) && t.Kind == pam.KindService && i.Action == pam.ActionUpdateRestart && !i.Status.Done() {
 			left = append(left, t)
 		}
 	}

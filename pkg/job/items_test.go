@@ -139,7 +139,9 @@ func serviceItemRows() []itemRow {
 		{"S21 the right to log on is missing", func(l *labScene, m *model.Machine) {
 			v, _ := l.fleet.Domain.User("svc_app")
 			m.Restrict(v.SID, model.LogonService, model.LogonTypeNotGranted)
-		}, 0, map[string]string{"OrdersApi": "restart skipped right_missing", "OrdersImport": "update ok inactive"}, ""},
+		}, 6, map[string]string{
+			"OrdersApi": "update failed right_missing", "OrdersImport": "update failed right_missing", "OrdersLegacy": "update ok inactive",
+		}, "OrdersApi"},
 		{"I11 a managed account's", func(l *labScene, _ *model.Machine) {
 			l.svc("A", model.Running, func(s *model.ServiceSpec) { s.Managed = true })
 		}, 0, map[string]string{"A": "look skipped managed_account"}, ""},
@@ -165,14 +167,14 @@ func taskItemRows() []itemRow {
 		one("K07 runs", func(s *model.TaskSpec) { s.Running = 1 }, 0, "update ok next_run", ""),
 		one("K18 deletes itself", func(s *model.TaskSpec) { s.Expired = true }, 6, "update failed not_found", ""),
 		{
-			"K13 the machine stores no passwords of tasks", func(_ *labScene, m *model.Machine) { m.DisableStorage() }, 0,
-			map[string]string{`\Orders\Nightly export`: "look skipped credential_storage_disabled"},
-			"",
+			"K13 the machine stores no passwords of tasks", func(_ *labScene, m *model.Machine) { m.DisableStorage() }, 6,
+			map[string]string{`\Orders\Nightly export`: "look pending credential_storage_disabled", "OrdersApi": "restart ok"},
+			"credential_storage_disabled",
 		},
 		{"K14 the right to log on as a batch job is missing", func(l *labScene, m *model.Machine) {
 			v, _ := l.fleet.Domain.User("svc_app")
 			m.Restrict(v.SID, model.LogonBatch, model.LogonTypeNotGranted)
-		}, 6, map[string]string{`\Orders\Nightly export`: "update ok next_run", "Orders": "restart failed service_logon_failed"}, ""},
+		}, 6, map[string]string{`\Orders\Nightly export`: "update failed right_missing", "Orders": "restart failed service_logon_failed"}, "right_missing"},
 		{
 			"K20 the task service is down", func(_ *labScene, m *model.Machine) { m.StopTaskService() }, 6,
 			map[string]string{"OrdersApi": "restart ok", `\`: "look pending task_service_down"},

@@ -38,19 +38,22 @@ func (r *run) windowShut() bool {
 
 func (r *run) restartText() string { return r.policy.RestartText() }
 
-// A leaving says why a restart is left for later, and how that shows.
+// A leaving says why a restart is left for later, and how that shows. A service of
+// another account that is restarted with what it needs has no password of ours to
+// run on with: dependent is its own reason.
 type leaving struct {
-	phase  pam.Phase
-	status pam.Status
-	reason string
+	phase     pam.Phase
+	status    pam.Status
+	reason    string
+	dependent string
 }
 
 var (
 	// What was left by choice is no unfinished business of the job.
-	leftByChoice   = leaving{pam.PhaseUpdate, pam.StatusOK, dependency.ReasonNoRestart}
-	leftToWindow   = leaving{pam.PhaseRestart, pam.StatusDeferred, reasonOutsideWindow}
-	leftByFailures = leaving{pam.PhaseRestart, pam.StatusPending, reasonTooManyFailed}
-	leftRefused    = leaving{pam.PhaseRestart, pam.StatusPending, reasonRefused}
+	leftByChoice   = leaving{pam.PhaseUpdate, pam.StatusOK, dependency.ReasonNoRestart, dependency.ReasonWaits}
+	leftToWindow   = leaving{pam.PhaseRestart, pam.StatusDeferred, reasonOutsideWindow, dependency.ReasonWaits}
+	leftByFailures = leaving{pam.PhaseRestart, pam.StatusPending, reasonTooManyFailed, reasonTooManyFailed}
+	leftRefused    = leaving{pam.PhaseRestart, pam.StatusPending, reasonRefused, reasonRefused}
 )
 
 // leave notes what would be restarted on one machine, and the processes that run
@@ -58,10 +61,18 @@ var (
 func (r *run) leave(ctx context.Context, s *site, why leaving) {
 	plan := r.planRestart(ctx, s)
 	note := func(kind pam.DependencyKind, name string, p pam.Process) {
-		if i, ok := r.steps.get(s.key(kind, name)); ok {
-			i.Phase, i.Status, i.Reason, i.Error, i.Left = why.phase, why.status, why.reason, nil, &p
-			r.steps.put(ctx, i, nil)
+		i, ok := r.steps.get(s.key(kind, name))
+		if !ok {
+			return
 		}
+		i.Phase, i.Status, i.Reason, i.Error, i.Left = why.phase, why.status, why.reason, nil, &p
+		if !i.Updated {
+			i.Reason = why.dependent
+			if why.status.Done() { // nothing was done to it, and the job means to do nothing
+				i.Phase, i.Status = pam.PhaseLook, pam.StatusSkipped
+			}
+		}
+		r.steps.put(ctx, i, nil)
 	}
 	for _, stop := range plan.Stops {
 		note(pam.KindService, stop.Name, pam.Process{PID: stop.PID, Started: stop.Started})

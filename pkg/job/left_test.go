@@ -74,12 +74,18 @@ func TestRestartsOfAnotherDay(t *testing.T) {
 			if i := sc.item("2", "App"); j.State != c.state || i.Status != c.status || i.Reason != c.reason || i.Left == nil || sc.stopped() != 0 {
 				t.Fatalf("%s: %s; %+v, %d stopped", j.State, j.Message, i, sc.stopped())
 			}
+			if web := sc.item("2", "Web"); web.Reason != "dependent_waits" || web.Updated || (web.Status == pam.StatusDeferred) != (c.state == pam.JobPartial) {
+				t.Errorf("a dependent that waits with it: %+v", web)
+			}
 			sc.world.mu.Lock()
 			sc.world.sent = map[string][]string{}
 			sc.world.mu.Unlock()
 			j = sc.takeUp(t, c.errand)
 			if i := sc.item("2", "App"); j.State != pam.JobFinished || i.Left != nil || i.Reason != "" || i.Phase != pam.PhaseRestart {
 				t.Errorf("%s: %s; %+v", j.State, j.Message, i)
+			}
+			if web := sc.item("2", "Web"); web.Status != pam.StatusOK || web.Left != nil || web.Action != pam.ActionRestart || web.Phase != pam.PhaseRestart {
+				t.Errorf("a dependent that was restarted with it: %+v", web)
 			}
 			sc.check(t, j)
 			for verb, secrets := range sc.world.sent {
@@ -185,6 +191,21 @@ func TestWhatHappensToALeftRestartMeanwhile(t *testing.T) {
 		if i := sc.item("1", "App"); j.State != pam.JobFinished || app.stops != c.stops || i.Reason != c.reason || i.Left != nil {
 			t.Errorf("%s: %s: %s; %d stops, %+v", c.name, j.State, j.Message, app.stops, i)
 		}
+	}
+}
+
+// What a dependent waited for may be gone; then nothing keeps the job open.
+func TestADependentDoesNotWaitForWhatIsGone(t *testing.T) {
+	t.Parallel()
+	sc := newScene(1, true)
+	sc.window(shutWindow)
+	sc.run(t)
+	h := sc.world.hosts[uid("1")]
+	h.services = slices.DeleteFunc(h.services, func(s *service) bool { return s.name == "App" })
+	j := sc.takeUp(t, pam.ErrandRestartNow)
+	web := sc.item("1", "Web")
+	if j.State != pam.JobFinished || web.Status != pam.StatusSkipped || web.Left != nil || h.find("Web").stops != 0 {
+		t.Errorf("%s: %s; %+v", j.State, j.Message, web)
 	}
 }
 

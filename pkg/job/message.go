@@ -57,11 +57,15 @@ func (r *run) partialHint() string {
 	const shown = 2
 	var help []string
 	for _, i := range r.steps.all() {
+		class := i.Reason
+		if i.Error != nil {
+			class = i.Error.Class
+		}
 		// What is no class of the script's is explained by its message alone.
-		if i.Status.Done() || i.Error == nil || len(help) == shown || !slices.Contains(powershell.Classes(), i.Error.Class) {
+		if i.Status.Done() || len(help) == shown || !slices.Contains(powershell.Classes(), class) {
 			continue
 		}
-		if text := i.Error.Class + ": " + powershell.Explain(i.Error.Class); !slices.Contains(help, text) {
+		if text := class + ": " + powershell.Explain(class); !slices.Contains(help, text) {
 			help = append(help, text)
 		}
 	}

@@ -101,12 +101,32 @@ func (r *run) planRestart(ctx context.Context, s *site) pam.RestartPlan {
 	o := r.planOptions(s)
 	o.NoRestart = false // what is left by choice is planned all the same, to be found again
 	plan, skips := dependency.PlanRestart(s.inventory, needs, o)
+	r.settleDependents(ctx, s, plan)
 	for _, skip := range skips {
+		if i, ok := r.steps.get(s.key(skip.Kind, skip.Name)); ok && isUnproven(i) {
+			continue // it says so already
+		}
 		r.restarted(ctx, s, dependency.ItemResult{
 			Phase: pam.PhaseRestart, Kind: skip.Kind, Name: skip.Name, Status: pam.StatusSkipped, Reason: skip.Text(),
 		})
 	}
 	return plan
+}
+
+// settleDependents ends the wait of services that were to be restarted later with
+// what they need, and are not any more: nothing they need is.
+func (r *run) settleDependents(ctx context.Context, s *site, plan pam.RestartPlan) {
+	stops := map[itemKey]bool{}
+	for _, stop := range plan.Stops {
+		stops[s.key(pam.KindService, stop.Name)] = true
+	}
+	for _, i := range r.steps.of(s.machine.UID) {
+		if i.Left == nil || i.Updated || stops[keyOf(i)] {
+			continue
+		}
+		i.Phase, i.Status, i.Reason, i.Error, i.Left = pam.PhaseRestart, pam.StatusSkipped, reasonNotNeeded, nil, nil
+		r.steps.put(ctx, i, nil)
+	}
 }
 
 // needsRestart reports whether an item holds the new password and still runs

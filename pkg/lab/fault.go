@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,13 +65,18 @@ func Faults() []FaultKind {
 			orders(func(p *model.PoolSpec) { p.WorkerCode = model.LogonTypeNotGranted }),
 		},
 		{"pool-mended", "they do again", orders(func(p *model.PoolSpec) { p.WorkerCode, p.Stopped = model.OK, false })},
+		{
+			"right-missing", "the service account has lost the right to log on as a service there",
+			does(func(m *Machine) { m.mayLogOn(model.LogonTypeNotGranted) }),
+		},
+		{"right-given", "it has it again", does(func(m *Machine) { m.mayLogOn(model.OK) })},
 		{"com-plus", "a COM+ application runs as the service account", does(func(m *Machine) {
 			m.Model.AddApplication(practiceApplication)
 		})},
 		{"shared-config", "IIS takes its configuration from a share, like other machines", does(func(m *Machine) {
 			m.Model.ShareConfiguration(`\\filer\iis`)
 		})},
-		{"healthy", "none of these any more", (*Machine).heal},
+		{"healthy", "none of these any more; stored passwords stay, and a lockout ends on the domain controller alone", (*Machine).heal},
 	}
 }
 
@@ -78,16 +84,21 @@ var practiceApplication = model.Application{
 	Name: "Orders Legacy", ID: "{0f1e2d3c-0000-4000-8000-000000000001}", RunAs: model.PracticeService,
 }
 
+const practicePool = "Orders"
+
 // orders is a fault of the pool Orders.
 func orders(change func(*model.PoolSpec)) func(*Machine) error {
-	const pool = "Orders"
 	return func(m *Machine) error {
-		if !slices.ContainsFunc(m.Model.View().Pools, func(p model.PoolView) bool { return p.Name == pool }) {
-			return fmt.Errorf("%s has no pool %s; nothing was changed", m.Name(), pool)
+		if !m.hasPool() {
+			return fmt.Errorf("%s has no pool %s; nothing was changed", m.Name(), practicePool)
 		}
-		m.Model.ConfigurePool(pool, change)
+		m.Model.ConfigurePool(practicePool, change)
 		return nil
 	}
+}
+
+func (m *Machine) hasPool() bool {
+	return slices.ContainsFunc(m.Model.View().Pools, func(p model.PoolView) bool { return p.Name == practicePool })
 }
 
 // controller is a fault of a domain controller.
@@ -101,10 +112,19 @@ func controller(do func(*ldapd.Server)) func(*Machine) error {
 	}
 }
 
+// mayLogOn gives or takes the service account's right to log on as a service.
+func (m *Machine) mayLogOn(code model.Errno) {
+	if who, err := m.Model.Translate(model.PracticeService); err == nil {
+		m.Model.Restrict(who.SID, model.LogonService, code)
+	}
+}
+
+const strayImage = "orders-import.exe"
+
 // stray starts a process by hand, as an administrator would.
 func (m *Machine) stray() {
 	if who, err := m.Model.Translate(model.PracticeService); err == nil {
-		m.Model.SpawnChild(0, who.SID, "orders-import.exe")
+		m.Model.SpawnChild(0, who.SID, strayImage)
 	}
 }
 
@@ -128,7 +148,8 @@ func (m *Machine) letIn() error {
 	return err
 }
 
-// heal ends every fault of the machine; a lockout is its domain's.
+// heal ends every fault of the machine. A lockout is its domain's: the domain
+// controller's cure ends it. What failed updates left behind is no fault, and stays.
 func (m *Machine) heal() error {
 	m.host.armed.Store(false)
 	m.host.armedCut.Store(false)
@@ -138,6 +159,20 @@ func (m *Machine) heal() error {
 		m.LDAP.SetFaults(ldapd.Faults{})
 	}
 	m.Model.CatchUp()
+	m.mayLogOn(model.OK)
+	m.Model.EndProcesses(strayImage)
+	m.Model.RemoveApplication(practiceApplication.ID)
+	m.Model.ShareConfiguration("")
+	if m.hasPool() {
+		m.Model.ConfigurePool(practicePool, func(p *model.PoolSpec) {
+			if p.WorkerCode != model.OK { // one that somebody stopped stays stopped
+				p.WorkerCode, p.Stopped = model.OK, false
+			}
+		})
+	}
+	if m.LDAP != nil {
+		return errors.Join(m.letIn(), m.setDown(false))
+	}
 	return m.setDown(false)
 }
 

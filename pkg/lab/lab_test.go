@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -347,7 +348,12 @@ func TestFaultsByName(t *testing.T) {
 			}
 		}
 	}
+	ask("SRV1", "pool-broken")
 	ask("SRV1", "healthy")
+	ask("DC01", "healthy")
+	if got := illness(t, f); got != "" {
+		t.Errorf("healthy, and still %s", got)
+	}
 	ask("srv1", "down")
 	if _, err := run(t, f, "SRV1", "more", nil); !errors.Is(err, pam.ErrUnreachable) {
 		t.Errorf("a machine that is down: %v", err)
@@ -365,6 +371,46 @@ func TestFaultsByName(t *testing.T) {
 			t.Errorf("%v was taken", wrong)
 		}
 	}
+}
+
+// illness is what is still wrong with the practice machines; "" is nothing.
+func illness(t *testing.T, f *Fleet) string {
+	t.Helper()
+	m := f.Machine("SRV1").Model
+	applications, err := m.Applications()
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch code, err := m.Logon("svc_app", model.PracticeDomain, f.Model.Service, model.LogonService); {
+	case err != nil || code != model.OK:
+		return fmt.Sprintf("the account does not log on as a service: %v, %v", code, err)
+	case len(applications) > 0:
+		return "a COM+ application"
+	}
+	if iis, err := m.IIS(); err != nil || iis.Shared != "" {
+		return fmt.Sprintf("a shared configuration, %q, %v", iis.Shared, err)
+	}
+	if err := m.RecyclePool("Orders"); err != nil {
+		return fmt.Sprintf("the pool does not recycle: %v", err)
+	}
+	view := m.View()
+	if p := view.Pool("Orders"); p.State != "Started" {
+		return fmt.Sprintf("the pool is %s", p.State)
+	}
+	who, err := m.Translate(model.PracticeService)
+	if err != nil {
+		t.Fatal(err)
+	}
+	processes, err := m.Processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range processes {
+		if p.Owner == who.SID && p.Image == "orders-import.exe" {
+			return "a process of nobody"
+		}
+	}
+	return ""
 }
 
 // stopper is a script that stops a service, notes what it does next, and would

@@ -40,6 +40,13 @@ func (m *Machine) SpawnChild(parent int, ownerSID, image string) int {
 	return pid
 }
 
+// EndProcesses ends every process of an image; it is for those of no service.
+func (m *Machine) EndProcesses(image string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.processes, func(_ int, p process) bool { return p.image == image })
+}
+
 // An Application is a COM+ application, or a DCOM server with a RunAs.
 type Application struct {
 	Name  string `json:"name"`
@@ -53,6 +60,13 @@ func (m *Machine) AddApplication(a Application) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.applications = append(m.applications, a)
+}
+
+// RemoveApplication deletes the applications with an id, if there are any.
+func (m *Machine) RemoveApplication(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.applications = slices.DeleteFunc(m.applications, func(a Application) bool { return a.ID == id })
 }
 
 // Applications lists COM+ applications and DCOM servers, oldest first.
