@@ -28,6 +28,11 @@ type jobDocument struct {
 	WindowMS int64          `json:"window_ms"`
 	Items    []itemDocument `json:"items"`
 	Warnings []string       `json:"warnings,omitempty"`
+	Notes    []string       `json:"notes,omitempty"`
+	// To is "previous" for a job that sets the password of before again; Unlock, for
+	// one that may unlock its account.
+	To     pam.GenerationStatus `json:"to,omitempty"`
+	Unlock bool                 `json:"unlock,omitempty"`
 	// SupersededBy is the later job that took the place of this one.
 	SupersededBy pam.UID `json:"superseded_by,omitempty"`
 }
@@ -73,7 +78,7 @@ func documentOf(j pam.Job) jobDocument {
 		JobID: j.ID, UserUID: j.User, User: j.UserTitle, Account: j.AccountName, State: j.State, Phase: j.Phase,
 		Started: instant(j.Started), Finished: instant(j.Finished), Message: j.Message, Hint: hintOf(j),
 		Failure: j.Failure, WindowMS: j.Window.Milliseconds(), Items: itemDocuments(j.Items), Warnings: j.Warnings,
-		SupersededBy: j.SupersededBy,
+		SupersededBy: j.SupersededBy, Notes: j.Notes, To: j.Options.To, Unlock: j.Options.Unlock,
 	}
 }
 
@@ -91,7 +96,19 @@ func jobBlock(j pam.Job, now time.Time) []string {
 	if hint := hintOf(j); hint != "" {
 		lines = append(lines, fmt.Sprintf("%-20s: %s", "Next", hint))
 	}
+	for _, note := range notesOf(j) {
+		lines = append(lines, fmt.Sprintf("%-20s: %s", "Note", note))
+	}
 	return lines
+}
+
+// notesOf is what a job does besides giving a new password, or instead of it. One
+// that has not looked yet knows only what it was told.
+func notesOf(j pam.Job) []string {
+	if len(j.Notes) > 0 || j.Options.To != pam.Previous {
+		return j.Notes
+	}
+	return []string{"it sets the previous password again"}
 }
 
 // messageOf is what a job says of itself, and who has what it left.
@@ -214,6 +231,9 @@ func planView(d planDocument, p pam.Plan, file string) output.View {
 	v := output.View{
 		Before: []string{"Plan for " + p.AccountName + " (" + p.UserTitle + "): nothing has been changed"},
 		Tables: []output.Table{t}, CSV: itemCSV(p.Items), Document: d,
+	}
+	for _, note := range p.Notes {
+		v.Before = append(v.Before, "Note: "+note)
 	}
 	if p.Restart != "" && p.Restart != string(pam.RestartRunning) {
 		v.Before = append(v.Before, "Restarts: "+p.Restart)

@@ -68,6 +68,7 @@ func newPlanDocument(p pam.Plan, o pam.JobOptions, now time.Time) planDocument {
 		jobDocument: jobDocument{
 			UserUID: p.User, User: p.UserTitle, Account: p.AccountName, State: statePlanned, Phase: pam.PhaseLook,
 			Message: "nothing has been changed", Items: itemDocuments(p.Items), Warnings: p.Warnings,
+			Notes: p.Notes, To: o.To, Unlock: o.Unlock,
 		},
 		AccountUID: p.Account, Identity: p.Identity, Authority: placeDocument(p.Authority), Machines: []placeDocument{},
 		Restart: p.Restart,
@@ -86,7 +87,7 @@ func newPlanDocument(p pam.Plan, o pam.JobOptions, now time.Time) planDocument {
 func (d planDocument) plan() pam.Plan {
 	p := pam.Plan{
 		User: d.UserUID, UserTitle: d.User, Account: d.AccountUID, AccountName: d.Account, Identity: d.Identity,
-		Authority: pam.Place(d.Authority), Restart: d.Restart, Warnings: d.Warnings,
+		Authority: pam.Place(d.Authority), Restart: d.Restart, Warnings: d.Warnings, Notes: d.Notes,
 	}
 	for _, m := range d.Machines {
 		p.Machines = append(p.Machines, pam.Place(m))

@@ -67,7 +67,7 @@ func (v *Vault) SetJob(ctx context.Context, j pam.Job) error {
 		}
 		changed := own.State != j.State
 		own.State, own.Phase, own.Failure = j.State, j.Phase, j.Failure
-		own.Message, own.Hint, own.Window, own.Warnings = j.Message, j.Hint, j.Window, j.Warnings
+		own.Message, own.Hint, own.Window, own.Warnings, own.Notes = j.Message, j.Hint, j.Window, j.Warnings, j.Notes
 		own.Started, own.Finished = j.Started, j.Finished
 		if j.State.Terminal() {
 			own.Errand = pam.ErrandAll

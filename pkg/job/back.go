@@ -20,7 +20,7 @@ func (r *run) goesBack(ctx context.Context) error {
 		return err
 	}
 	r.length = utf8.RuneCount(g.Password.Reveal())
-	r.plan.Warnings = append(r.plan.Warnings, fmt.Sprintf("%s is given its previous password again: generation %d, of %s",
+	r.plan.Notes = append(r.plan.Notes, fmt.Sprintf("%s is given its previous password again: generation %d, of %s",
 		r.account.Name, g.Number, g.Created.UTC().Format("2006-01-02 15:04 UTC")))
 	return nil
 }

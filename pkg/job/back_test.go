@@ -49,8 +49,8 @@ func TestGoingBackIsAJobLikeAnyOther(t *testing.T) {
 	for _, exact := range []bool{true, false} {
 		sc := newBackScene(3, exact)
 		plan, err := sc.engine().Plan(t.Context(), uid("U"), sc.store.job.Options)
-		if err != nil || !strings.Contains(strings.Join(plan.Warnings, " "), "previous password again: generation 1") || len(sc.world.history) != 2 {
-			t.Errorf("the plan: %q, %v", plan.Warnings, err)
+		if err != nil || !strings.Contains(strings.Join(plan.Notes, " "), "previous password again: generation 1") || len(sc.world.history) != 2 {
+			t.Errorf("the plan: %q, %v", plan.Notes, err)
 		}
 		sc.wentBack(t, sc.run(t))
 		sc.newJob() // and forth again

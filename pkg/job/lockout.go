@@ -15,7 +15,7 @@ func (r *run) mayBeLocked() error {
 		return nil
 	}
 	if r.job.Options.Unlock {
-		r.plan.Warnings = append(r.plan.Warnings, r.account.Name+
+		r.plan.Notes = append(r.plan.Notes, r.account.Name+
 			" is locked out: it is unlocked right before its password changes, and what locked it may lock it again")
 		return nil
 	}

@@ -39,9 +39,9 @@ func TestRowsOfALockout(t *testing.T) {
 		{"A06 told to unlock it: it is let in right before its password changes, and that is noted", 2, 0, func(l *labScene) {
 			l.lockOut()
 			plan, err := l.engine().Plan(l.t.Context(), uid("U"), l.store.job.Options)
-			warned := slices.ContainsFunc(plan.Warnings, func(w string) bool { return strings.Contains(w, "is locked out") })
+			warned := slices.ContainsFunc(plan.Notes, func(w string) bool { return strings.Contains(w, "is locked out") })
 			if err != nil || !warned || !l.locked() {
-				l.t.Errorf("the plan: %v, %q, still locked: %v", err, plan.Warnings, l.locked())
+				l.t.Errorf("the plan: %v, %q, still locked: %v", err, plan.Notes, l.locked())
 			}
 			l.must(0)
 			l.allGood()

@@ -407,9 +407,12 @@ func (r *run) makePlan() {
 	r.plan = pam.Plan{
 		User: r.job.User, UserTitle: r.job.UserTitle, Account: r.account.UID, AccountName: name,
 		Identity: r.authority.findings.Identity.Alias, Authority: r.authority.place(), Machines: r.places(),
-		Restart: r.restartText(), Items: r.steps.plan(items), Warnings: warnings,
+		Restart: r.restartText(), Items: r.steps.plan(items), Warnings: warnings, Notes: r.plan.Notes,
 	}
 	r.job.Warnings = warnings
+	if len(r.plan.Notes) > 0 { // a resume makes none, and those of the first run hold
+		r.job.Notes = r.plan.Notes
+	}
 }
 
 // leftOut is a machine that is switched off, with what a former run of the job did

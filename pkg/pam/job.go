@@ -63,6 +63,7 @@ type Job struct {
 	Hint        string        `json:"hint,omitempty"`
 	Failure     Kind          `json:"failure,omitempty"`  // decides the exit code; "" is success
 	Warnings    []string      `json:"warnings,omitempty"` // of its newest look, for people
+	Notes       []string      `json:"notes,omitempty"`    // what it does besides giving a new password, or instead; for people
 	Items       []Item        `json:"items"`
 
 	// SupersededBy is the account's later job whose password replaced this one's; ""
@@ -233,6 +234,9 @@ type Plan struct {
 	Restart     string   `json:"restart,omitempty"`  // Policy.RestartText of the job
 	Items       []Item   `json:"items"`
 	Warnings    []string `json:"warnings,omitempty"`
+	// Notes are what the job does besides giving a new password, or instead of it:
+	// what has to be known before anything else.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // A Place is a machine of a plan, as it was found.
