@@ -483,6 +483,21 @@ func TestQuotas(t *testing.T) {
 	}
 }
 
+// A user's shells are no other user's.
+func TestTheQuotaOfShellsIsAUsers(t *testing.T) {
+	t.Parallel()
+	s := serverFor(t, &desk{})
+	for n := range maxShells + 1 {
+		code := s.open(&shell{id: strconv.Itoa(n), owner: `LAB\admin`, idle: time.Hour})
+		if (code == FaultShells) != (n == maxShells) {
+			t.Errorf("shell %d: %q", n, code)
+		}
+	}
+	if code := s.open(&shell{id: "other", owner: `LAB\other`, idle: time.Hour}); code != "" {
+		t.Errorf("another user: %q", code)
+	}
+}
+
 func TestInputBeyondTheLimitIsBusy(t *testing.T) {
 	t.Parallel()
 	b := newInbox()

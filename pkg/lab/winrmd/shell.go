@@ -2,6 +2,7 @@ package winrmd
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 )
@@ -109,11 +110,17 @@ func (s *Server) open(sh *shell) FaultCode {
 	if s.closed {
 		return FaultInternal
 	}
-	if len(s.shells) >= maxShells {
+	own := 0
+	for _, other := range s.shells {
+		if strings.EqualFold(other.owner, sh.owner) {
+			own++
+		}
+	}
+	if own >= maxShells {
 		return FaultShells
 	}
 	s.shells[sh.id] = sh
-	sh.timer = time.AfterFunc(sh.idle, func() { s.remove(sh.id) })
+	sh.timer = time.AfterFunc(s.patience(sh), func() { s.remove(sh.id) })
 	return ""
 }
 
@@ -123,9 +130,14 @@ func (s *Server) find(id string) *shell {
 	defer s.mu.Unlock()
 	sh := s.shells[id]
 	if sh != nil {
-		sh.timer.Reset(sh.idle)
+		sh.timer.Reset(s.patience(sh))
 	}
 	return sh
+}
+
+// patience is how long a shell may be idle, by this server's hurry.
+func (s *Server) patience(sh *shell) time.Duration {
+	return sh.idle / time.Duration(max(s.opts.Hurry, 1))
 }
 
 // remove ends a shell; false says that there was none.

@@ -32,7 +32,7 @@ const MaxEnvelope = 500 << 10
 // Limits of a server, as Windows has them by default.
 const (
 	DefaultIdleTimeout = 2 * time.Hour
-	maxShells          = 30 // per user; the lab counts them per server
+	maxShells          = 30 // per user
 	maxCommands        = 25 // per shell
 	maxCommandLine     = 8191
 )
@@ -56,6 +56,8 @@ type Options struct {
 	// IdleTimeout is how long a shell lives without a request; 0 is
 	// [DefaultIdleTimeout].
 	IdleTimeout time.Duration
+	// Hurry makes idle times pass so many times faster, for tests; 0 is 1.
+	Hurry int
 	// HonourSkipShell makes WINRS_SKIP_CMD_SHELL=TRUE work as on Windows Server
 	// 2008 R2, where the command must then be a full path. Later versions ignore it.
 	HonourSkipShell bool

@@ -13,6 +13,7 @@ import (
 const (
 	codeTimedOut     = "2150858793" // nothing to report yet: ask again
 	codeQuota        = "2150859174" // 0x803381A6: this shell has used up its operations
+	codeShells       = "2150859173" // 0x803381A5: this user has as many shells as he may (MaxShellsPerUser)
 	codeAccessDenied = "5"
 	codeSelectors    = "2150858843" // there is no such shell, or command (any more)
 )
@@ -47,6 +48,10 @@ func (f *Fault) Error() string {
 func (f *Fault) typed(op string) *remote.Error {
 	if f.Status == http.StatusForbidden || f.Code == codeAccessDenied {
 		return failure(pam.ErrAuthFailed, op, fmt.Errorf("%w: %w", f, remote.ErrInconclusive))
+	}
+	if f.Code == codeShells {
+		return failure(pam.ErrUnreachable, op, fmt.Errorf("%w; the account that logs in has as many shells there as Windows allows: "+
+			"those that were left behind end by themselves, and \"winrm enumerate shell\" lists them", f))
 	}
 	return failure(pam.ErrIO, op, f)
 }

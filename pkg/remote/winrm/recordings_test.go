@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // An exchange is one request of another client (pypsrp) to a real Windows, and
@@ -209,6 +210,8 @@ func constant(local string) bool {
 //     profile only when told to; we always set them, and the console mode;
 //   - arguments, environment and the like are extras of single recordings: our
 //     command line is one string;
+//   - we say how long an idle shell is kept, as one recording does, in whose words
+//     and place TestAnIdleTimeIsSaidAsItWasToWindows says it;
 //   - pypsrp marks every chunk with End, we only the last;
 //   - mustUnderstand, which pypsrp puts into SOAP's namespace and masterzen's
 //     builders into none, is left out of shapes: Windows takes both.
@@ -216,7 +219,7 @@ func differs(have, other []string) []string {
 	var out []string
 	for _, line := range have {
 		if strings.Contains(line, "wsman.xsd SessionId") || strings.Contains(line, " Option") ||
-			strings.Contains(line, " Arguments") || slices.Contains(other, line) {
+			strings.Contains(line, " Arguments") || strings.HasSuffix(line, " IdleTimeOut") || slices.Contains(other, line) {
 			continue
 		}
 		out = append(out, line)
@@ -259,6 +262,27 @@ func TestOurRequestsLookLikeThoseThatWindowsAnswered(t *testing.T) {
 	}
 }
 
+func TestAnIdleTimeIsSaidAsItWasToWindows(t *testing.T) {
+	t.Parallel()
+	body, err := newRequests("https://srv1:5986/wsman", 20e9).create(time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const said = "<rsp:OutputStreams>stdout stderr</rsp:OutputStreams><rsp:IdleTimeOut>PT60S</rsp:IdleTimeOut>"
+	if !strings.Contains(string(body), said) {
+		t.Errorf("we say it otherwise: %s", body)
+	}
+	for _, x := range exchanges(t) {
+		if x.file == "test_winrs_extra_opts.yml" && strings.Contains(x.request, said) {
+			if !strings.Contains(x.response, "ResourceCreated") {
+				t.Errorf("Windows did not take it: %s", x.response)
+			}
+			return
+		}
+	}
+	t.Error("the recording that says it is gone")
+}
+
 // normalise removes what is a choice of value rather than of structure.
 func normalise(lines []string, phase string) {
 	for i, l := range lines {
@@ -272,6 +296,10 @@ func normalise(lines []string, phase string) {
 func ourRequests(t *testing.T) map[string]string {
 	t.Helper()
 	r := newRequests("https://srv1:5986/wsman", 20e9)
+	create, err := r.create(3 * time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
 	command, err := r.command("S", "cmd /c echo")
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +309,7 @@ func ourRequests(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	return map[string]string{
-		"create": string(r.create()), "command": string(command), "send": string(send),
+		"create": string(create), "command": string(command), "send": string(send),
 		"receive": string(r.receive("S", "C")), "signal": string(r.terminate("S", "C")), "delete": string(r.remove("S")),
 	}
 }

@@ -48,8 +48,40 @@ func newRequests(url string, operation time.Duration) requests {
 	return requests{url: url, params: winrm.NewParameters("PT"+seconds+"S", "en-US", envelopeSize)}
 }
 
-func (r requests) create() []byte {
-	return []byte(winrm.NewOpenShellRequest(r.url, r.params).String())
+// Bounds of how long a machine keeps a shell in which nobody asks for anything.
+const (
+	// minIdle covers our own longest silence: five broken connections in a row, each
+	// with its pause. Windows takes nothing below a minute.
+	minIdle = 3 * time.Minute
+	// maxIdle is what Windows does by itself; it may refuse more.
+	maxIdle = 2 * time.Hour
+	// standardIdle is for a session that has no deadline.
+	standardIdle = 15 * time.Minute
+)
+
+// idleTime is how long a shell outlives its runner. One that is killed deletes no
+// shell, and a machine that kept each for its own two hours would let nobody in
+// after thirty (MaxShellsPerUser). But a restart runs on while nobody asks, and
+// must not lose its shell: after its deadline it stops nothing more, and starts
+// what it owes, for which it is given half as long again. The time runs from the
+// last request, so that this is always enough.
+func idleTime(left time.Duration, known bool) time.Duration {
+	if !known {
+		return standardIdle
+	}
+	return min(max(left+left/2, minIdle), maxIdle).Round(time.Second)
+}
+
+// create builds the request for a shell. The library's cannot say how long the
+// machine shall keep it (MS-WSMV 2.2.4.35, IdleTimeOut).
+func (r requests) create(idle time.Duration) ([]byte, error) {
+	const before = `</rsp:OutputStreams>`
+	body := winrm.NewOpenShellRequest(r.url, r.params).String()
+	if strings.Count(body, before) != 1 {
+		return nil, errors.New("the request's idle time cannot be set")
+	}
+	timeout := fmt.Sprintf(`<rsp:IdleTimeOut>PT%dS</rsp:IdleTimeOut>`, int(idle.Seconds()))
+	return []byte(strings.Replace(body, before, before+timeout, 1)), nil
 }
 
 func (r requests) remove(shell string) []byte {
