@@ -15,6 +15,8 @@ const (
 	codeQuota        = "2150859174" // 0x803381A6: this shell has used up its operations
 	codeShells       = "2150859173" // 0x803381A5: this user has as many shells as he may (MaxShellsPerUser)
 	codeAccessDenied = "5"
+	codePipeEnded    = "109"        // input for a command that has ended
+	codePipeClosing  = "232"        // or is ending
 	codeSelectors    = "2150858843" // there is no such shell, or command (any more)
 )
 
@@ -58,6 +60,9 @@ func (f *Fault) typed(op string) *remote.Error {
 
 // gone reports that the machine does not know the command.
 func (f *Fault) gone() bool { return f.Code == codeSelectors }
+
+// pipeEnded reports that nobody reads the input: the command ended without it.
+func (f *Fault) pipeEnded() bool { return f.Code == codePipeEnded || f.Code == codePipeClosing }
 
 // timedOut reports that the operation came to its own end of patience.
 func (f *Fault) timedOut() bool { return f.Code == codeTimedOut }

@@ -126,6 +126,16 @@ func (p *pump) collect(ctx context.Context) error {
 	return nil
 }
 
+// hear takes the last words of a command that ended before it had read its input:
+// they say why, and the broken pipe does not. That there are none changes nothing.
+func (p *pump) hear(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, p.client.o.Closing)
+	defer cancel()
+	if err := p.collect(ctx); err != nil {
+		p.log().DebugContext(ctx, "a command that took no input said nothing more", slog.Any("error", err))
+	}
+}
+
 // lost is err, or the broken connection that it comes of: the machine does not know
 // a command any more whose end it told to a connection that broke.
 func (*pump) lost(broken int, err error) error {

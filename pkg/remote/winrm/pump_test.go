@@ -191,6 +191,25 @@ func TestACommandToBeKeptThatNeverGotItsInputIsEnded(t *testing.T) {
 	}
 }
 
+// PowerShell in constrained language says so and ends before it has read anything:
+// its words must not be lost in the pipe that broke.
+func TestTheLastWordsOfACommandThatTakesNoInputAreHeard(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{codePipeEnded, codePipeClosing} {
+		f := startFake(t, tell("send", 1, func(w http.ResponseWriter, _ *http.Request) {
+			sayFault(w, "w:InternalError", code, "The pipe has been ended. ")
+		}))
+		res, err := dialAndRun(t.Context(), NewDialer(quick()), f.target(), remote.Script{Line: "both"})
+		wantError(t, err, outcome{pam.ErrIO, false})
+		if len(res.Stdout) == 0 || !strings.Contains(err.Error(), "pipe has been ended") {
+			t.Errorf("heard %q, with %v", res.Stdout, err)
+		}
+		if n := len(f.requests("signal")); n != 0 {
+			t.Errorf("a command that ended was ended %d times", n)
+		}
+	}
+}
+
 func TestACommandLineThatNoRequestCarriesIsRefused(t *testing.T) {
 	t.Parallel()
 	f := startFake(t)

@@ -59,6 +59,8 @@ func (s *session) Run(ctx context.Context, script remote.Script, in secret.Value
 	}
 	if err == nil {
 		err = p.collect(ctx)
+	} else if fault, ok := errors.AsType[*Fault](err); ok && fault.pipeEnded() {
+		p.hear(ctx)
 	}
 	p.settle(ctx)
 	if err != nil {
