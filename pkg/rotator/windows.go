@@ -99,12 +99,21 @@ func account(a Authority, answer powershell.Answer) (powershell.Line, error) {
 		return who, pam.Errorf(pam.ErrIO, "%s answered with an account that cannot be (%q, %q); nothing changed",
 			at(a), cut(who.Name), cut(who.SID))
 	}
-	if who.Scope == "domain" && !answer.Machine.DC {
-		return who, pam.Errorf(pam.ErrInvalidInput, "%q is an account of a domain, and %s is no domain controller: its password is not "+
+	return who, decidedThere(a, answer, who)
+}
+
+// decidedThere refuses an account whose password is decided somewhere else.
+func decidedThere(a Authority, answer powershell.Answer, who powershell.Line) error {
+	switch {
+	case who.Scope == "entra":
+		return pam.Errorf(pam.ErrPolicy, "%q is an account of Microsoft Entra ID: its password is decided in the cloud, "+
+			"and not by %s; nothing changed", cut(who.Name), at(a))
+	case who.Scope == "domain" && !answer.Machine.DC:
+		return pam.Errorf(pam.ErrInvalidInput, "%q is an account of a domain, and %s is no domain controller: its password is not "+
 			"decided there; nothing changed", cut(who.Name), at(a)).
 			WithHint("link the user to a domain controller: keyturn pam rotation edit -r USER -rs MACHINE --force")
 	}
-	return who, nil
+	return nil
 }
 
 // usable refuses an account that cannot log on: its password could be changed,

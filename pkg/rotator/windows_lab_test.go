@@ -96,8 +96,10 @@ func TestLabWindowsCheck(t *testing.T) {
 	if f, err := newWindows(l).Check(t.Context(), rotator.Authority{Account: pam.Account{Name: "shut"}}); err != nil || !f.Locked {
 		t.Errorf("a locked account: %+v, %v", f, err)
 	}
+	l.NameAs(`AzureAD\anna`, model.Named{SID: "S-1-12-1-1-2-3-4", Account: `AzureAD\anna`})
 	for login, want := range map[string]pam.Kind{
-		"off": pam.ErrPolicy, "stale": pam.ErrPolicy, "gapp$": pam.ErrPolicy,
+		`AzureAD\anna`: pam.ErrPolicy, // decided in the cloud: known before anything is set
+		"off":          pam.ErrPolicy, "stale": pam.ErrPolicy, "gapp$": pam.ErrPolicy,
 		`NT AUTHORITY\SYSTEM`: pam.ErrPolicy, "nobody": pam.ErrInvalidInput,
 	} {
 		if _, err := newWindows(l).Check(t.Context(), rotator.Authority{Account: pam.Account{Name: login}}); !errors.Is(err, want) {
