@@ -32,6 +32,7 @@ func (r *run) follow(ctx context.Context) error {
 		r.ration.limit(r.newCredential(), budget)
 	}
 	r.each(ctx, r.working(), r.updateSite)
+	r.tellOfUpdates()
 	if !r.setAt.IsZero() {
 		r.job.Window = r.cfg.Now().Sub(r.setAt)
 	}
@@ -127,6 +128,20 @@ func (r *run) updateSite(ctx context.Context, s *site) {
 	if err == nil && !res.Update.Rejected {
 		s.inventory.Items = refresh(s.inventory.Items, res.Update.Inventory.Items)
 		r.unproven(ctx, s, targets, res.Update.Proofs)
+		s.told = res.Update.Inventory.Warnings
+	}
+}
+
+// tellOfUpdates adds what machines said of their updates to the job's warnings: a
+// right that was granted, say. What their looks said is there already.
+func (r *run) tellOfUpdates() {
+	for _, s := range r.working() {
+		for _, text := range s.told {
+			if w := s.machine.Title + ": " + text; !slices.Contains(r.job.Warnings, w) {
+				r.job.Warnings = append(r.job.Warnings, w)
+			}
+		}
+		s.told = nil
 	}
 }
 

@@ -215,3 +215,23 @@ func TestW07APoolThatHasThePasswordAlreadyIsNotRecycled(t *testing.T) {
 	}
 	l.allGood()
 }
+
+func TestS22ARightThatWasGivenIsToldWithTheJob(t *testing.T) {
+	t.Parallel()
+	l := newLabScene(t, 2)
+	l.store.job.Options.GrantRights = true
+	v, _ := l.fleet.Domain.User("svc_app")
+	l.fleet.Servers[1].Restrict(v.SID, model.LogonService, model.LogonTypeNotGranted)
+	j := l.must(0)
+	l.allGood()
+	const want = "SRV2: the account was given the right to log on as a service on this machine"
+	told := 0
+	for _, w := range j.Warnings {
+		if strings.Contains(w, "was given the right") {
+			told++
+		}
+	}
+	if told != 1 || !slices.Contains(j.Warnings, want) {
+		t.Errorf("told %q", j.Warnings)
+	}
+}

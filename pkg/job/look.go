@@ -34,6 +34,7 @@ type site struct {
 	inventory dependency.Inventory // the newest look
 	workers   map[string][]int     // pool workers before the update
 	sent      map[string]bool      // pools that a former run may have sent the password
+	told      []string             // what the machine said of its update
 	skipped   pam.Kind             // why it is left for a later job; "" when it takes part
 	twin      *site                // the site of another record of the same machine, which does the work
 }
