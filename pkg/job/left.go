@@ -194,5 +194,9 @@ func (r *run) deferredMessage() string {
 	if r.window != nil {
 		when = fmt.Sprintf("; the window %s opens %s", r.window, r.window.Next(r.cfg.Now()).Format(time.RFC3339))
 	}
-	return fmt.Sprintf("the password of %s was changed and stored everywhere; %d restarts wait for their window%s", r.account.Name, n, when)
+	what := "1 restart waits for its window"
+	if n > 1 {
+		what = fmt.Sprintf("%d restarts wait for their window", n)
+	}
+	return fmt.Sprintf("the password of %s was changed and stored everywhere; %s%s", r.account.Name, what, when)
 }

@@ -102,6 +102,16 @@ func TestRestartsOfAnotherDay(t *testing.T) {
 
 func TestAWindow(t *testing.T) {
 	t.Parallel()
+	t.Run("shut for one restart: it says so", func(t *testing.T) {
+		t.Parallel()
+		sc := newScene(1, true)
+		sc.window(shutWindow)
+		sc.world.hosts[uid("1")].services[0].dependents = nil
+		sc.world.hosts[uid("1")].services = sc.world.hosts[uid("1")].services[:1]
+		if j := sc.run(t); !strings.Contains(j.Message, "stored everywhere; 1 restart waits for its window; the window") {
+			t.Errorf("%s", j.Message)
+		}
+	})
 	t.Run("open: the job restarts as any other", func(t *testing.T) {
 		t.Parallel()
 		sc := newScene(2, true)
