@@ -90,7 +90,9 @@ func styledRecord(style string, r pam.Record, folder string, show func(pam.Field
 		if f == nil || f.Secret.IsZero() {
 			return output.View{}, pam.Errorf(pam.ErrNotFound, "record %s has no password", titled(r.Title, r.UID))
 		}
-		return messageView(show(*f), nil), nil
+		v := messageView(show(*f), nil)
+		v.Value = show(*f)
+		return v, nil
 	case "fields":
 		fields := []namedValue{{"title", r.Title}, {"record_uid", string(r.UID)}, {"type", string(r.Type)}, {"folder", folder}}
 		for _, f := range r.Fields {

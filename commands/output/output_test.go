@@ -171,3 +171,12 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+func TestAValueIsShownAloneWithTheSpacesAtItsEnd(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	v := output.View{Before: []string{"  spaced  "}, Value: "  spaced  "}
+	if err := output.Render(&b, output.FormatTable, v); err != nil || b.String() != "  spaced  \n" {
+		t.Errorf("%q, %v", b.String(), err)
+	}
+}

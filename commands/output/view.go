@@ -47,6 +47,9 @@ func ParseFormat(s string) (Format, error) {
 type View struct {
 	// Before and After are the lines around the table; each is escaped.
 	Before, After []string
+	// Value is a line that somebody copies or a program reads, shown in the place of
+	// all else: the spaces at its end are part of it.
+	Value string
 	// Tables are shown one after another, and are the CSV unless CSV is set.
 	Tables []Table
 	// CSV is the CSV form of a view whose text is no table.
@@ -97,6 +100,10 @@ func Render(w io.Writer, f Format, v View) error {
 
 func renderText(w io.Writer, v View) error {
 	b := bufio.NewWriter(w)
+	if v.Value != "" {
+		_, _ = b.WriteString(Clean(v.Value) + "\n")
+		return b.Flush()
+	}
 	lines(b, v.Before)
 	for i, t := range v.Tables {
 		if i > 0 {
