@@ -108,7 +108,9 @@ func (d *Deps) checkedSecret(ctx context.Context, typ string, a Assignment) (sec
 	case v.IsZero():
 		return v, usagef("the value of %s is empty; nothing was changed", a.Name())
 	case isPassword:
-		return v, password.Valid(v)
+		if err := password.Valid(v); err != nil {
+			return v, pam.Errorf(pam.KindOf(err), "the value of %s: %w; nothing was saved", a.Name(), err)
+		}
 	}
 	return v, nil
 }
