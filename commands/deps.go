@@ -78,6 +78,9 @@ type Deps struct {
 	// Interrupts tells of each interrupt of this process until stop is called, and
 	// keeps the second from ending it; nil where interrupts are somebody else's.
 	Interrupts func() (heard <-chan os.Signal, stop func())
+	// Thrift makes the program leave little memory to garbage until end is called; nil
+	// where nobody minds.
+	Thrift func() (end func())
 	// Shell runs the interactive shell, which locks the vault when nobody typed
 	// anything for idle (zero: never); nil where there is none.
 	Shell func(ctx context.Context, idle time.Duration) error

@@ -14,7 +14,7 @@ import (
 
 // Annotations that a command declares itself with.
 const (
-	annotNeeds    = "needs"    // what the leaf wrapper gets ready: needVault, needExecutor
+	annotNeeds    = "needs"    // what the leaf wrapper gets ready: needVault, needExecutor, needThrift
 	annotShort    = "short"    // two-letter short flags: "rs=resource rt=record-type"
 	annotRequired = "required" // flags that must be given: "gateway machine-uid"
 	annotGroup    = "group"    // the command is a group
@@ -32,6 +32,7 @@ const flagForce = "force"
 const (
 	needVault    = "vault"
 	needExecutor = "executor"
+	needThrift   = "thrift" // for what holds very many rows: see [Deps.Thrift]
 )
 
 // notes makes annotations of name, value pairs.
@@ -75,14 +76,15 @@ func (d *Deps) leaf(cmd *cobra.Command, run runLeaf) *cobra.Command {
 		if err = o.parse(cmd, c); err != nil {
 			return err
 		}
-		if noted(cmd, annotNeeds, needExecutor) && (d.StartJob == nil || d.DryRun == nil || d.Discover == nil || d.Examine == nil) {
-			return pam.Errorf(pam.ErrInternal, "this build has no engine; nothing was done")
+		if err := d.hasEngine(cmd); err != nil {
+			return err
 		}
 		to, err := c.resultTo(o.file)
 		if err != nil {
 			return err
 		}
 		defer to.abandon()
+		defer d.thrift(cmd)()
 		ctx := cmd.Context()
 		if noted(cmd, annotNeeds, needVault) {
 			if c.vault, err = d.Vault(ctx); err != nil {
@@ -99,6 +101,22 @@ func (d *Deps) leaf(cmd *cobra.Command, run runLeaf) *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// hasEngine refuses a command whose executor is not built in.
+func (d *Deps) hasEngine(cmd *cobra.Command) error {
+	if noted(cmd, annotNeeds, needExecutor) && (d.StartJob == nil || d.DryRun == nil || d.Discover == nil || d.Examine == nil) {
+		return pam.Errorf(pam.ErrInternal, "this build has no engine; nothing was done")
+	}
+	return nil
+}
+
+// thrift makes the program thrifty for a command that says it needs it.
+func (d *Deps) thrift(cmd *cobra.Command) (end func()) {
+	if noted(cmd, annotNeeds, needThrift) && d.Thrift != nil {
+		return d.Thrift()
+	}
+	return func() {}
 }
 
 // missing reports required flags that were not given, in Commander's words.

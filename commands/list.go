@@ -25,7 +25,7 @@ func newList(d *Deps) *cobra.Command {
 		Long: `List the records of all folders by title. A pattern has * and ? and is for titles;
 without them, it is a part of the title.`,
 		Example: "  keyturn list\n  keyturn list -t pamUser -t login 'svc*' --format csv",
-		Args:    atMostOne, Annotations: notes(annotNeeds, needVault),
+		Args:    atMostOne, Annotations: notes(annotNeeds, needVault+" "+needThrift),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show folders and times, too")
@@ -84,12 +84,17 @@ func listRecords(ctx context.Context, c *call, o listOptions) (output.View, erro
 
 // folderPaths returns the path of every folder, the root among them.
 func (c *call) folderPaths(ctx context.Context) (map[pam.UID]string, error) {
+	folders, err := c.vault.Folders(ctx)
+	return pathsOf(folders), err
+}
+
+// pathsOf returns the paths of all folders, of which parents come before children.
+func pathsOf(folders []pam.Folder) map[pam.UID]string {
 	paths := map[pam.UID]string{"": "/"}
-	folders, err := c.vault.Folders(ctx) // parents come before children
 	for _, f := range folders {
 		paths[f.UID] = strings.TrimSuffix(paths[f.Parent], "/") + "/" + f.Name
 	}
-	return paths, err
+	return paths
 }
 
 func (o listOptions) matcher(args []string) (func(pam.Head) bool, error) {

@@ -25,7 +25,7 @@ func newLs(d *Deps) *cobra.Command {
 		Short:   "List folders and records",
 		Long:    "List the folders and records of a folder: the current one, or the one that is named. A pattern has * and ?.",
 		Example: "  keyturn ls -l\n  keyturn ls -l -R --format json\n  keyturn ls 'SRV*'",
-		Args:    atMostOne, Annotations: notes(annotNeeds, needVault),
+		Args:    atMostOne, Annotations: notes(annotNeeds, needVault+" "+needThrift),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.list, "list", "l", false, "show UIDs, types and descriptions")
@@ -107,9 +107,7 @@ func (c *call) listing(ctx context.Context, o lsOptions) (listing, error) {
 	if err != nil {
 		return l, err
 	}
-	if l.paths, err = c.folderPaths(ctx); err != nil {
-		return l, err
-	}
+	l.paths = pathsOf(folders)
 	inside := l.enter(folders, pattern, o)
 	l.records, err = c.vault.HeadList(ctx, func(h pam.Head) bool {
 		named := pattern == nil || pattern.MatchString(h.Title) || string(h.UID) == c.args[0]

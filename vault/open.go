@@ -86,7 +86,7 @@ func newVault(ctx context.Context, dir, name string, h seal.Header, key secret.V
 	}
 	// One writer in this process: SQLite has one writer anyway, and here they queue fairly.
 	v.writer.SetMaxOpenConns(1)
-	if v.reader, err = sql.Open("sqlite", dsn(path, "deferred", "query_only(1)")); err != nil {
+	if v.reader, err = sql.Open("sqlite", dsn(path, "deferred", "query_only(1)", readerCache)); err != nil {
 		return nil, errors.Join(dbError(ctx, "open the vault", err), v.Close())
 	}
 	v.reader.SetMaxOpenConns(4)
@@ -96,6 +96,10 @@ func newVault(ctx context.Context, dir, name string, h seal.Header, key secret.V
 // writerCache lets a writer hold 64 MiB of pages, in KiB: rows of a large import
 // fall anywhere in the index, and what does not fit is read again for each.
 const writerCache = "cache_size(-65536)"
+
+// readerCache lets a reader hold half a MiB of pages: rows are sealed under random
+// names, so that a list of them meets a page that it had before only by chance.
+const readerCache = "cache_size(-512)"
 
 // dsn names the database and how it is used: write-ahead log, each commit synced
 // to disk, ten seconds of patience, deleted content overwritten, nothing in the
