@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 
 	"keyturn/commands"
@@ -29,7 +30,7 @@ func agentSocket(dir string) (string, error) {
 // agentKey is the key that the agent of the vault in dir holds; empty without an
 // agent, and when the command line names another way in.
 func (p *process) agentKey(ctx context.Context, dir string) secret.Value {
-	if !agent.Supported || p.d.Session.Locked || p.d.Session.Globals.Named() {
+	if p.d.Session.Locked || p.d.Session.Globals.Named() {
 		return secret.Value{}
 	}
 	socket, err := agentSocket(dir)
@@ -47,10 +48,6 @@ func (p *process) agentKey(ctx context.Context, dir string) secret.Value {
 // startAgent starts "keyturn agent-runner" with the key of the open vault, and
 // waits until it answers. One that runs already is replaced.
 func (p *process) startAgent(ctx context.Context, idle time.Duration) (time.Time, error) {
-	if !agent.Supported {
-		return time.Time{}, pam.Errorf(pam.ErrInvalidInput, "there is no agent for this platform yet").
-			WithHint("set %s, %s or %s for commands in a script", commands.EnvPasswordFile, commands.EnvKeyFile, commands.EnvIdentity)
-	}
 	v, err := p.vault(ctx)
 	if err != nil {
 		return time.Time{}, err
@@ -117,6 +114,10 @@ func (p *process) agentCommand(ctx context.Context, socket, slot string, idle ti
 	cmd := exec.CommandContext(ctx, self) //nolint:gosec // this very program
 	cmd.Args = []string{programName, "agent-runner", "--slot", slot, "--timeout", idle.String(), socket}
 	cmd.Env = runnerEnv()
+	if filepath.IsAbs(socket) {
+		// Windows removes no folder that a process is in; the program's own is in use anyway.
+		cmd.Dir = filepath.Dir(self)
+	}
 	detach(cmd)
 	return cmd, nil
 }

@@ -54,6 +54,7 @@ var homes = map[string][]string{
 	"golang.org/x/crypto/ssh":           {"pkg/remote/ssh", "pkg/remote/sshtest", "vault/agekey"}, // the last for age's SSH keys
 	"filippo.io/age":                    {"vault/agekey"},
 	"github.com/zalando/go-keyring":     {"vault/keyring"},
+	"github.com/Microsoft/go-winio":     {"vault/agent"},
 	"golang.org/x/crypto/argon2":        {"vault/seal"},
 	"modernc.org/sqlite":                {"vault"},
 }

@@ -2,20 +2,18 @@
 // other processes of the same user, so that commands need not derive it anew.
 //
 // It holds the key and nothing else: it knows no record, opens no vault and
-// writes no file but its socket. The key is given to processes of the user that
-// started the agent, whose identity the kernel tells, and to nobody else.
+// writes no file but its socket, which is a named pipe on Windows. The key is
+// given to processes of the user that started the agent, whose identity the
+// kernel tells, and to nobody else.
 package agent
 
 import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -78,22 +76,12 @@ type Agent struct {
 // Listen makes the socket of an agent that will serve a copy of key. ErrConflict
 // when one runs already.
 func Listen(ctx context.Context, key secret.Value, o Options) (*Agent, error) {
-	if err := prepare(o.Socket); err != nil {
-		return nil, err
-	}
 	if _, err := call(ctx, o.Socket, "ping"); err == nil {
 		return nil, pam.Errorf(pam.ErrConflict, "an agent runs for this vault already")
 	}
-	if err := os.Remove(o.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, pam.Errorf(pam.ErrIO, "remove the socket of an agent that is gone: %w", err)
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "unix", o.Socket)
+	l, err := listen(ctx, o.Socket)
 	if err != nil {
-		return nil, pam.Errorf(pam.ErrIO, "start the agent: %w", err)
-	}
-	if err := os.Chmod(o.Socket, 0o600); err != nil {
-		return nil, errors.Join(pam.Errorf(pam.ErrIO, "start the agent: %w", err), l.Close())
+		return nil, err
 	}
 	return &Agent{o: o, listener: l, key: key.Clone(), until: o.Now().Add(o.Idle), idle: time.NewTimer(o.Idle)}, nil
 }
@@ -209,18 +197,14 @@ func Lock(ctx context.Context, socket string) error {
 }
 
 func call(ctx context.Context, socket, op string) (Held, error) {
-	if err := checkFolder(filepath.Dir(socket)); err != nil {
-		return Held{}, err
-	}
-	d := net.Dialer{Timeout: callTimeout}
-	conn, err := d.DialContext(ctx, "unix", socket)
-	if err != nil {
-		return Held{}, ErrNone
-	}
-	defer conn.Close() //nolint:errcheck // the answer is read
 	// The call ends with its context, which has a deadline of its own here.
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	conn, err := dial(ctx, socket)
+	if err != nil {
+		return Held{}, err
+	}
+	defer conn.Close() //nolint:errcheck // the answer is read
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	if ok, err := samePeer(conn); err != nil || !ok {
 		return Held{}, pam.Errorf(pam.ErrDenied, "the agent's socket %s belongs to somebody else; nothing was asked", socket)

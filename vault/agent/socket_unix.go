@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net"
@@ -13,9 +14,6 @@ import (
 
 	"keyturn/pkg/pam"
 )
-
-// Supported says whether agents can run on this platform.
-const Supported = true
 
 // Socket is where the agent of a vault listens: in the user's runtime folder,
 // else in one of its own below the folder for temporary files. runtimeDir is
@@ -28,13 +26,39 @@ func Socket(vault pam.UID, runtimeDir string) string {
 	return filepath.Join(dir, string(vault)+".sock")
 }
 
-// prepare makes the socket's folder, for its user alone.
-func prepare(socket string) error {
+// listen makes the socket, and its folder, for the user alone.
+func listen(ctx context.Context, socket string) (net.Listener, error) {
 	dir := filepath.Dir(socket)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return pam.Errorf(pam.ErrIO, "make the agent's folder: %w", err)
+		return nil, pam.Errorf(pam.ErrIO, "make the agent's folder: %w", err)
 	}
-	return checkFolder(dir)
+	if err := checkFolder(dir); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, pam.Errorf(pam.ErrIO, "remove the socket of an agent that is gone: %w", err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "unix", socket)
+	if err != nil {
+		return nil, pam.Errorf(pam.ErrIO, "start the agent: %w", err)
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		return nil, errors.Join(pam.Errorf(pam.ErrIO, "start the agent: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	if err := checkFolder(filepath.Dir(socket)); err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, ErrNone
+	}
+	return conn, nil
 }
 
 // checkFolder refuses a folder in which somebody else could put a socket. A
