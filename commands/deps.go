@@ -139,14 +139,22 @@ type noTerminal string
 
 func (e noTerminal) Error() string { return string(e) }
 
-// path resolves a file name of the command line against the working folder.
+// path resolves a file name of the command line against the working folder. On
+// Windows \name is one of the folder's drive, and C:name one of a folder that
+// Windows keeps for each drive.
 func (d *Deps) path(name string) (string, error) {
 	if filepath.IsAbs(name) || d.WorkDir == nil {
 		return name, nil
 	}
+	if filepath.VolumeName(name) != "" {
+		return filepath.Abs(name)
+	}
 	dir, err := d.WorkDir()
 	if err != nil {
 		return "", pam.Errorf(pam.ErrIO, "find the working folder: %w", err)
+	}
+	if name != "" && os.IsPathSeparator(name[0]) {
+		return filepath.VolumeName(dir) + name, nil
 	}
 	return filepath.Join(dir, name), nil
 }
