@@ -33,7 +33,7 @@ func newGet(d *Deps) *cobra.Command {
 	o.add(cmd)
 	cmd.ValidArgsFunction = first(d.records())
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
-		head, err := c.find(ctx, c.args[0])
+		r, folder, err := c.vault.Look(ctx, c.args[0], c.Session.Folder)
 		if errors.Is(err, pam.ErrNotFound) {
 			return output.View{}, pam.Errorf(pam.ErrNotFound, "get: Cannot find any object with UID: %s", c.args[0]).
 				WithHint(`"keyturn ls -l -R" shows every record with its UID`)
@@ -41,15 +41,7 @@ func newGet(d *Deps) *cobra.Command {
 		if err != nil {
 			return output.View{}, err
 		}
-		r, err := c.vault.Record(ctx, head.UID)
-		if err != nil {
-			return output.View{}, err
-		}
 		show, err := o.shower(ctx, c, r, "")
-		if err != nil {
-			return output.View{}, err
-		}
-		folder, err := c.vault.FolderPath(ctx, r.Folder)
 		if err != nil {
 			return output.View{}, err
 		}

@@ -14,20 +14,42 @@ import (
 // only when it has to: what matches exactly goes before what matches without
 // case. ErrNotFound; ErrAmbiguous lists the candidates with type, path and UID in
 // the message.
-func (v *Vault) Find(ctx context.Context, s string, cwd pam.UID) (pam.Head, error) {
-	var h pam.Head
-	err := v.view(ctx, func(t *txn) error {
-		if pam.IsUID(s) {
-			byUID, found, err := load[pam.Head](ctx, t, rowKey(groupHead, pam.UID(s)))
-			if h = byUID; err != nil || found {
-				return err
-			}
-		}
-		var err error
-		h, err = t.find(ctx, s, cwd)
+func (v *Vault) Find(ctx context.Context, s string, cwd pam.UID) (h pam.Head, err error) {
+	err = v.view(ctx, func(t *txn) error {
+		h, err = t.findNamed(ctx, s, cwd)
 		return err
 	})
 	return h, err
+}
+
+// Look finds a record as Find does, and returns all of it and the path of its
+// folder, as they were at one moment. The password field of a pamUser is a view of
+// its account's current generation.
+func (v *Vault) Look(ctx context.Context, s string, cwd pam.UID) (r pam.Record, path string, err error) {
+	err = v.view(ctx, func(t *txn) error {
+		h, err := t.findNamed(ctx, s, cwd)
+		if err != nil {
+			return err
+		}
+		if path, err = t.folderPath(ctx, h.Folder); errors.Is(err, pam.ErrNotFound) {
+			err = tampered("the folder of record %s is missing", h.UID)
+		}
+		if err == nil {
+			r, _, err = t.mustWhole(ctx, h.UID)
+		}
+		return err
+	})
+	return r, path, err
+}
+
+func (t *txn) findNamed(ctx context.Context, s string, cwd pam.UID) (pam.Head, error) {
+	if pam.IsUID(s) {
+		h, found, err := load[pam.Head](ctx, t, rowKey(groupHead, pam.UID(s)))
+		if err != nil || found {
+			return h, err
+		}
+	}
+	return t.find(ctx, s, cwd)
 }
 
 // find looks for a title or path. The folders are read for a path only, and to

@@ -122,3 +122,34 @@ func TestFolders(t *testing.T) {
 	must(t, v.DeleteFolder(ctx, prod))
 	wants(t, v.DeleteFolder(ctx, prod), pam.ErrNotFound)
 }
+
+// Look is Find, Record and FolderPath at one moment.
+func TestLookFindsAllOfARecord(t *testing.T) {
+	t.Parallel()
+	v, _ := create(t)
+	ctx := t.Context()
+	prod, err := v.AddFolder(ctx, "Prod", "")
+	must(t, err)
+	db, err := v.AddFolder(ctx, "db", prod)
+	must(t, err)
+	user := userRecord("svc", "svc_app", "its password")
+	user.Folder = db
+	uid := add(t, v, user)
+	add(t, v, machineRecord("top", "host", "Windows"))
+	for name, want := range map[string]string{string(uid): "/Prod/db", "svc": "/Prod/db", "/Prod/db/SVC": "/Prod/db", "top": "/"} {
+		r, path, err := v.Look(ctx, name, "")
+		must(t, err)
+		h, err := v.Find(ctx, name, "")
+		must(t, err)
+		if r.Head != h || path != want {
+			t.Errorf("%s is %v in %s instead of %v in %s", name, r.Head, path, h, want)
+		}
+	}
+	r, _, err := v.Look(ctx, "svc", "")
+	must(t, err)
+	if f := r.Field("password", ""); f == nil || string(f.Secret.Reveal()) != "its password" {
+		t.Errorf("the password is not there: %v", f)
+	}
+	_, _, err = v.Look(ctx, "nobody", "")
+	wants(t, err, pam.ErrNotFound, `there is no record "nobody"`)
+}

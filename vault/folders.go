@@ -124,27 +124,30 @@ func (v *Vault) FindFolder(ctx context.Context, path string, cwd pam.UID) (pam.U
 }
 
 // FolderPath returns "/Prod/DB" for a folder, "/" for the root.
-func (v *Vault) FolderPath(ctx context.Context, folder pam.UID) (string, error) {
-	path := "/"
-	err := v.view(ctx, func(t *txn) error {
-		above := folderTree{}
-		for at := folder; at != "" && above[at].UID == ""; at = above[at].Parent {
-			f, found, err := load[pam.Folder](ctx, t, rowKey(groupFolder, at))
-			if err != nil {
-				return err
-			}
-			if !found && at == folder {
-				return errNoFolder(folder)
-			}
-			if !found {
-				break
-			}
-			above[at] = f
-		}
-		path = above.path(folder)
-		return nil
+func (v *Vault) FolderPath(ctx context.Context, folder pam.UID) (path string, err error) {
+	err = v.view(ctx, func(t *txn) error {
+		path, err = t.folderPath(ctx, folder)
+		return err
 	})
 	return path, err
+}
+
+func (t *txn) folderPath(ctx context.Context, folder pam.UID) (string, error) {
+	above := folderTree{}
+	for at := folder; at != "" && above[at].UID == ""; at = above[at].Parent {
+		f, found, err := load[pam.Folder](ctx, t, rowKey(groupFolder, at))
+		if err != nil {
+			return "", err
+		}
+		if !found && at == folder {
+			return "", errNoFolder(folder)
+		}
+		if !found {
+			break
+		}
+		above[at] = f
+	}
+	return above.path(folder), nil
 }
 
 func errNoFolder(folder pam.UID) error {
