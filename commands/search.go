@@ -13,7 +13,19 @@ import (
 	"keyturn/pkg/pam"
 )
 
-type searchOptions struct{ verbose, list, regex bool }
+type searchOptions struct {
+	verbose, list, regex bool
+	categories           string
+}
+
+// The letters of --categories, in Commander's words. Folders are all alike here,
+// so that the one for shared folders finds any; what the others stand for, no local
+// vault has.
+const (
+	categoryRecords = 'r'
+	categoryFolders = 's'
+	categoriesKnown = "rstd"
+)
 
 func newSearch(d *Deps) *cobra.Command {
 	o := searchOptions{}
@@ -22,39 +34,83 @@ func newSearch(d *Deps) *cobra.Command {
 		Aliases: []string{"s"},
 		Short:   "Search records",
 		Long: `Search the UIDs, titles, types and descriptions of all records, without case;
-every word must be found. Secrets are never searched.`,
+every word must be found. Secrets are never searched. -c rs searches the names of
+folders too.`,
 		Example: "  keyturn search srv\n  keyturn search pamUser svc\n  keyturn search --regex '^SRV[0-9]+$'",
 		Args:    cobra.ArbitraryArgs, Annotations: notes(annotNeeds, needVault),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "accepted for Commander's sake: UIDs are always shown")
 	f.BoolVarP(&o.list, "list", "l", false, "accepted for Commander's sake: the result is always a list")
+	f.StringVarP(&o.categories, "categories", "c", string(categoryRecords),
+		"what to search: `LETTERS` r for records, s for folders; t and d find nothing in a local vault")
 	f.BoolVar(&o.regex, "regex", false, "the pattern is a regular expression for title, type or description")
 	cmd.ValidArgsFunction = nothing
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
-		match, err := o.matcher(c.args)
-		if err != nil {
-			return output.View{}, err
-		}
+		return o.run(ctx, c)
+	})
+}
+
+func (o searchOptions) run(ctx context.Context, c *call) (output.View, error) {
+	if o.categories == "" || strings.Trim(o.categories, categoriesKnown) != "" {
+		return output.View{}, usagef("argument -c/--categories: %q: the letters are r for records and s for folders", o.categories)
+	}
+	match, err := o.matcher(c.args)
+	if err != nil {
+		return output.View{}, err
+	}
+	f := findings{rows: []lsRow{}}
+	f.table.Header = []string{"#", "Record UID", "Type", "Title", "Description", "Record Category"}
+	if strings.ContainsRune(o.categories, categoryRecords) {
 		heads, err := c.vault.Search(ctx, match)
 		if err != nil {
 			return output.View{}, err
 		}
-		t := output.Table{Header: []string{"#", "Record UID", "Type", "Title", "Description", "Record Category"}}
-		rows := []lsRow{}
 		for _, h := range heads {
-			t.Rows = append(t.Rows, []string{
-				strconv.Itoa(len(rows) + 1), string(h.UID), string(h.Type), h.Title, h.Summary, "record",
-			})
-			rows = append(rows, lsRow{"record", h.UID, h.Title, recordDetails{
-				Type: h.Type, Description: h.Summary, Modified: timestamp(h.Modified),
-			}, sourceVault})
+			details := recordDetails{Type: h.Type, Description: h.Summary, Modified: timestamp(h.Modified)}
+			f.add(lsRow{"record", h.UID, h.Title, details, sourceVault}, string(h.Type), h.Summary)
 		}
-		if len(rows) == 0 {
-			return output.View{}, pam.Errorf(pam.ErrNotFound, "search: no record matches %s", strings.Join(c.args, " "))
-		}
-		return output.View{Tables: []output.Table{t}, Document: rows}, nil
+	}
+	if strings.ContainsRune(o.categories, categoryFolders) {
+		err = c.eachFolder(ctx, func(folder pam.Folder, path string) {
+			if match(pam.Head{UID: folder.UID, Title: folder.Name, Summary: path}) {
+				f.add(lsRow{"folder", folder.UID, folder.Name, folderDetails{path, folder.Parent}, sourceVault}, "folder", path)
+			}
+		})
+	}
+	if err == nil && len(f.rows) == 0 {
+		err = pam.Errorf(pam.ErrNotFound, "search: no record matches %s", strings.Join(c.args, " "))
+	}
+	return shownIf(err, output.View{Tables: []output.Table{f.table}, Document: f.rows})
+}
+
+// findings are what a search found.
+type findings struct {
+	table output.Table
+	rows  []lsRow
+}
+
+func (f *findings) add(row lsRow, typ, description string) {
+	f.table.Rows = append(f.table.Rows, []string{
+		strconv.Itoa(len(f.rows) + 1), string(row.UID), typ, row.Name, description, row.Type,
 	})
+	f.rows = append(f.rows, row)
+}
+
+// eachFolder visits the folders with their paths, parents before children.
+func (c *call) eachFolder(ctx context.Context, visit func(f pam.Folder, path string)) error {
+	folders, err := c.vault.Folders(ctx)
+	if err != nil {
+		return err
+	}
+	paths, err := c.folderPaths(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range folders {
+		visit(f, paths[f.UID])
+	}
+	return nil
 }
 
 func (o searchOptions) matcher(args []string) (func(pam.Head) bool, error) {

@@ -200,7 +200,7 @@ func (s *shell) run(ctx context.Context, line string) (leave bool) {
 	if len(words) > 1 && words[0] == program { // as hints write it
 		words = words[1:]
 	}
-	if leaves(words) {
+	if commands.Quits(words) {
 		return true
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
@@ -211,11 +211,6 @@ func (s *shell) run(ctx context.Context, line string) (leave bool) {
 
 // program is how hints begin, which are written for the command line.
 const program = "keyturn"
-
-// leaves reports whether a line leaves the shell, in Commander's words.
-func leaves(words []string) bool {
-	return len(words) == 1 && slices.Contains([]string{"quit", "q", "exit"}, strings.ToLower(words[0]))
-}
 
 // prefix is the prompt: the vault, and the folder one is in.
 func (s *shell) prefix() (string, bool) {
