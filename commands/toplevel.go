@@ -33,6 +33,7 @@ func topCommands() []topCommand {
 		{"tree", newTree},
 		{"mkdir", newMkdir},
 		{"rmdir", newRmdir},
+		{"rndir", newRndir},
 		{"rm", newRm},
 		{"mv", newMv},
 		{"search s", newSearch},

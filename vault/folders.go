@@ -185,6 +185,47 @@ func (v *Vault) AddFolder(ctx context.Context, name string, parent pam.UID) (pam
 	return uid, nil
 }
 
+// PutFolder gives a folder another name and parent; what is in it goes along.
+// ErrConflict when the name is taken there, or the folder would be within itself.
+func (v *Vault) PutFolder(ctx context.Context, f pam.Folder) error {
+	if err := checkFolderName(f.Name); err != nil {
+		return err
+	}
+	return v.update(ctx, "move folder "+f.Name, func(t *txn) error {
+		tree, err := t.tree(ctx)
+		if err != nil {
+			return err
+		}
+		if _, ok := tree[f.UID]; !ok {
+			return errNoFolder(f.UID)
+		}
+		if _, ok := tree[f.Parent]; !ok && f.Parent != "" {
+			return errNoFolder(f.Parent)
+		}
+		if tree.within(f.Parent, f.UID) {
+			return pam.Errorf(pam.ErrConflict, "folder %s cannot be moved into itself; nothing changed", tree.path(f.UID))
+		}
+		if other, taken := tree.child(f.Parent, f.Name); taken && other.UID != f.UID {
+			return pam.Errorf(pam.ErrConflict, "there is a folder %s already (%s); nothing changed", tree.path(other.UID), other.UID)
+		}
+		if err := t.put(ctx, rowKey(groupFolder, f.UID), f); err != nil {
+			return err
+		}
+		return t.audit(ctx, "folder.move", f.UID, "")
+	})
+}
+
+// within reports whether a folder is another one, or is somewhere below it.
+func (tree folderTree) within(folder, other pam.UID) bool {
+	for range tree {
+		if folder == other {
+			return true
+		}
+		folder = tree[folder].Parent
+	}
+	return false
+}
+
 func checkFolderName(name string) error {
 	if strings.TrimSpace(name) == "" || name == "." || name == ".." || strings.Contains(name, "/") || !utf8.ValidString(name) {
 		return pam.Errorf(pam.ErrInvalidInput,
@@ -214,7 +255,8 @@ func (v *Vault) DeleteFolder(ctx context.Context, folder pam.UID) error {
 			}
 		}
 		if inside > 0 {
-			return pam.Errorf(pam.ErrConflict, "folder %s is not empty: it holds %d entries; nothing changed", tree.path(folder), inside)
+			return pam.Errorf(pam.ErrConflict, "folder %s is not empty: it holds %d entries; nothing changed", tree.path(folder), inside).
+				WithHint("keyturn ls -R shows them; rm and mv take them out")
 		}
 		if err := t.drop(ctx, rowKey(groupFolder, folder)); err != nil {
 			return err
