@@ -50,6 +50,11 @@ must be there.`,
 	}
 	cmd.Flags().BoolVar(&o.shared, "shared-folder", false, "accepted for Commander's sake (short: -sf): all folders are alike")
 	cmd.Flags().BoolVar(&o.user, "user-folder", false, "accepted for Commander's sake (short: -uf): all folders are alike")
+	for short, long := range map[string]string{
+		"a": "all", "u": "manage-users", "r": "manage-records", "s": "can-share", "e": "can-edit",
+	} {
+		cmd.Flags().BoolP(long, short, false, "accepted for Commander's sake: nothing is shared")
+	}
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
 		parent, name, err := c.splitPath(ctx, c.args[0])
 		if err != nil {

@@ -37,9 +37,12 @@ are none.`,
 		Example: `  keyturn generate
   keyturn generate -n 30 -d 4 -s 0
   keyturn generate -c 3 -x 32,5,5,5,5`,
-		Args: positional(),
+		Args: positional(), Annotations: notes(annotShort, "f=format o=output nb=no-breachwatch"),
 	}
 	f := cmd.Flags()
+	f.Bool("no-breachwatch", false, "accepted for Commander's sake (short: -nb): no password is sent anywhere")
+	f.BoolP("quiet", "q", false, "accepted for Commander's sake: nothing but passwords is printed")
+	f.BoolP("password-list", "p", false, "accepted for Commander's sake: nothing but passwords is printed")
 	f.IntVarP(&o.count, "count", "c", 1, "how many passwords: a `number`")
 	f.IntVarP(&o.length, "number", "n", 0, "the `length` of the passwords")
 	f.IntVarP(&o.upper, "upper", "u", notGiven, "capital letters: a `number`")

@@ -41,6 +41,7 @@ pamHostname=$JSON:{"hostName":"h","port":"5986"}`,
 	f.StringVar(&o.folder, "folder", "", "put the record into `FOLDER`: a UID or path (default: the current folder)")
 	f.StringVar(&o.config, "pam-config", "", "the PAM configuration of a machine: `UID` or title")
 	f.BoolVarP(&o.force, "force", "f", false, "accepted for Commander's sake: nothing is asked")
+	f.String("labels", "on", "accepted for Commander's sake: labels are written where they are meant: `on` or off")
 	completeFlag(cmd, "record-type", fixed(recordTypeNames()...))
 	completeFlag(cmd, "folder", d.folders())
 	completeFlag(cmd, "pam-config", d.configurations())

@@ -49,9 +49,7 @@ It keeps records, accounts and jobs in a local encrypted vault. Start with
 	root.SetIn(d.In)
 	root.SetOut(d.Out)
 	root.SetErr(d.Err)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w", err).WithHint("%s", helpFor(cmd))
-	})
+	root.SetFlagErrorFunc(flagError)
 	d.addGlobals(root)
 	// The library's own flag prints through a template, and a program that links
 	// text/template keeps every method of every type: a third of its size.

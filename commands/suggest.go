@@ -32,6 +32,7 @@ func elsewhere(word string) string {
 		"ua":                  "records have no attachments",
 		"append-notes":        "keyturn record-update -r RECORD -n +TEXT",
 		"an":                  "keyturn record-update -r RECORD -n +TEXT",
+		"sh":                  "keyturn find-password RECORD prints a password, clipboard-copy RECORD copies it",
 		"breachwatch":         noCloud,
 		"one-time-share":      noCloud,
 		"device-approve":      noCloud,

@@ -9,7 +9,10 @@ import (
 	"keyturn/pkg/pam"
 )
 
-type treeOptions struct{ verbose, records bool }
+type treeOptions struct {
+	verbose, records bool
+	title            string
+}
 
 // A branch is a folder with what is in it.
 type branch struct {
@@ -32,10 +35,13 @@ func newTree(d *Deps) *cobra.Command {
 		Short:   "Show folders as a tree",
 		Long:    "Show the folders below a folder as a tree.",
 		Example: "  keyturn tree -r\n  keyturn tree Prod -v",
-		Args:    atMostOne, Annotations: notes(annotNeeds, needVault),
+		Args:    atMostOne, Annotations: notes(annotNeeds, needVault, annotShort, "s=shares hk=hide-shares-key"),
 	}
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "show UIDs")
 	cmd.Flags().BoolVarP(&o.records, "records", "r", false, "show records too")
+	cmd.Flags().StringVarP(&o.title, "title", "t", "", "a line above the tree: `TEXT`")
+	cmd.Flags().Bool("shares", false, "accepted for Commander's sake (short: -s): nothing is shared")
+	cmd.Flags().Bool("hide-shares-key", false, "accepted for Commander's sake (short: -hk): nothing is shared")
 	cmd.ValidArgsFunction = first(d.folders())
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
 		top := c.Session.Folder
@@ -62,8 +68,29 @@ func newTree(d *Deps) *cobra.Command {
 			}
 		}
 		b = grown(b, folders, heads)
-		return output.View{Before: append([]string{b.Name}, o.draw(b, "")...), Document: b}, nil
+		lines := append([]string{b.Name}, o.draw(b, "")...)
+		if o.title != "" {
+			lines = append([]string{o.title, ""}, lines...)
+		}
+		return output.View{Before: lines, CSV: b.csv(), Document: b}, nil
 	})
+}
+
+// csv is the tree as rows, each with its path.
+func (b branch) csv() *output.Table {
+	t := &output.Table{Header: []string{"kind", "uid", "path", "type"}}
+	var walk func(b branch, path string)
+	walk = func(b branch, path string) {
+		for _, f := range b.Folders {
+			t.Rows = append(t.Rows, []string{"folder", string(f.UID), path + f.Name, ""})
+			walk(f, path+f.Name+"/")
+		}
+		for _, r := range b.Records {
+			t.Rows = append(t.Rows, []string{"record", string(r.UID), path + r.Title, string(r.Type)})
+		}
+	}
+	walk(b, "")
+	return t
 }
 
 func grown(b branch, folders []pam.Folder, heads []pam.Head) branch {

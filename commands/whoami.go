@@ -13,6 +13,7 @@ import (
 )
 
 func newWhoami(d *Deps) *cobra.Command {
+	var verbose, asJSON bool
 	cmd := &cobra.Command{
 		Use:         "whoami",
 		Short:       "Show which vault is open",
@@ -21,7 +22,12 @@ func newWhoami(d *Deps) *cobra.Command {
 		Args:        positional(),
 		Annotations: notes(annotNeeds, needVault),
 	}
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "accepted for Commander's sake: all is always shown")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as --format json")
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
+		if asJSON {
+			c.format = output.FormatJSON
+		}
 		info, err := c.vault.Info(ctx)
 		if err != nil {
 			return output.View{}, err
