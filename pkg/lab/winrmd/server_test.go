@@ -493,7 +493,7 @@ func TestTheQuotaOfShellsIsAUsers(t *testing.T) {
 			t.Errorf("shell %d: %q", n, code)
 		}
 	}
-	if code := s.open(&shell{id: "other", owner: `LAB\other`, idle: time.Hour}); code != "" {
+	if code := s.open(&shell{id: "other", owner: `LAB\svc_app`, idle: time.Hour}); code != "" {
 		t.Errorf("another user: %q", code)
 	}
 }

@@ -2,6 +2,7 @@ package winrm
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -65,10 +66,12 @@ const (
 // must not lose its shell: after its deadline it stops nothing more, and starts
 // what it owes, for which it is given half as long again. The time runs from the
 // last request, so that this is always enough.
-func idleTime(left time.Duration, known bool) time.Duration {
+func idleTime(ctx context.Context) time.Duration {
+	at, known := ctx.Deadline()
 	if !known {
 		return standardIdle
 	}
+	left := time.Until(at)
 	return min(max(left+left/2, minIdle), maxIdle).Round(time.Second)
 }
 

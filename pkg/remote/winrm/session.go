@@ -27,9 +27,8 @@ func (s *session) requests() requests {
 // openShell logs in and creates the shell.
 func (s *session) openShell(ctx context.Context) error {
 	r := request{op: "open a shell", action: actionCreated}
-	at, known := ctx.Deadline()
 	var err error
-	if r.body, err = s.requests().create(idleTime(time.Until(at), known)); err != nil {
+	if r.body, err = s.requests().create(idleTime(ctx)); err != nil {
 		return failure(pam.ErrInternal, r.op, err)
 	}
 	a, err := s.client.post(ctx, r)
