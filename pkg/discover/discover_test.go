@@ -198,7 +198,7 @@ func TestHealthSaysWhatHelps(t *testing.T) {
 		after  CheckStatus
 	}{
 		{"all is well", good, nil, true, CheckRights, CheckOK, "", CheckOK},
-		{"nothing answers", dependency.Facts{}, failed(pam.ErrUnreachable, errors.New("refused")), false, CheckReach, CheckFailed, "Enable-PSRemoting", CheckNotChecked},
+		{"nothing answers", dependency.Facts{}, failed(pam.ErrUnreachable, errors.New("refused")), false, CheckReach, CheckFailed, "Set-Service WinRM", CheckNotChecked},
 		{"a foreign certificate", dependency.Facts{}, failed(pam.ErrUntrusted, errors.New("pin")), false, CheckTrust, CheckFailed, "", CheckNotChecked},
 		{"a wrong password", dependency.Facts{}, failed(pam.ErrAuthFailed, errors.New("no")), false, CheckLogIn, CheckFailed, "", CheckNotChecked},
 		{
@@ -217,7 +217,7 @@ func TestHealthSaysWhatHelps(t *testing.T) {
 		{"Constrained Language", dependency.Facts{Language: "ConstrainedLanguage"}, nil, true, CheckLanguage, CheckFailed, "keyturn help windows-command", CheckNotChecked},
 		{
 			"a local administrator with a filtered token", with(func(f *dependency.Facts) { f.Elevated, f.User = false, `srv1\op` }), nil, true, CheckRights, CheckFailed,
-			"LocalAccountTokenFilterPolicy /t REG_DWORD /d 1", CheckOK,
+			"LocalAccountTokenFilterPolicy -Value 1", CheckOK,
 		},
 		{
 			"a domain user who is no administrator", with(func(f *dependency.Facts) { f.Elevated = false }), nil, true, CheckRights, CheckFailed,

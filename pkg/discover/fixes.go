@@ -9,21 +9,26 @@ import (
 	"keyturn/pkg/remote"
 )
 
-// What helps on the machine itself; an administrator types it there.
+// What helps on the machine itself; an administrator types it there. Each stands in
+// docs/windows.md in the same words, with what there is to say about it.
 const (
 	// A local account that is not the built-in Administrator has a filtered token
 	// over the network unless this is set.
-	fixFilteredToken = `reg add HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\System ` +
-		`/v LocalAccountTokenFilterPolicy /t REG_DWORD /d 1 /f`
-	fixLanguage = "$ExecutionContext.SessionState.LanguageMode; allow the script in AppLocker or WDAC, by the digest that " +
-		`"keyturn help windows-command" prints`
-	fixStorage   = `reg add HKLM\SYSTEM\CurrentControlSet\Control\Lsa /v DisableDomainCreds /t REG_DWORD /d 0 /f`
-	fixWinRM     = "Enable-PSRemoting -Force; winrm quickconfig -transport:https"
-	fixFirewall  = `New-NetFirewallRule -DisplayName "WinRM HTTPS" -Direction Inbound -Protocol TCP -LocalPort 5986 -Action Allow`
-	fixNegotiate = `Set-Item WSMan:\localhost\Service\Auth\Negotiate $true`
-	fixWinSSH    = "Add-WindowsCapability -Online -Name OpenSSH.Server~~~~0.0.1.0; " +
-		"Set-Service sshd -StartupType Automatic; Start-Service sshd"
-	fixCluster  = "Stop-ClusterResource NAME; Start-ClusterResource NAME"
+	fixFilteredToken = `New-ItemProperty HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\System ` +
+		`-Name LocalAccountTokenFilterPolicy -Value 1 -PropertyType DWord -Force`
+	fixLanguage = `allow the command by its digest ("keyturn help windows-command") in AppLocker or WDAC, or exempt the account`
+	fixStorage  = `Set-ItemProperty HKLM:\SYSTEM\CurrentControlSet\Control\Lsa -Name DisableDomainCreds -Value 0`
+	fixWinRM    = "Set-Service WinRM -StartupType Automatic; Start-Service WinRM"
+	fixListener = `New-Item WSMan:\localhost\Listener -Transport HTTPS -Address * -CertificateThumbPrint $cert.Thumbprint -Force`
+	fixFirewall = `New-NetFirewallRule -DisplayName 'Keyturn: WinRM over HTTPS' -Direction Inbound -Action Allow ` +
+		`-Protocol TCP -LocalPort 5986 -RemoteAddress ADDRESS`
+	fixNegotiate  = `Set-Item WSMan:\localhost\Service\Auth\Negotiate $true`
+	fixCapability = "Add-WindowsCapability -Online -Name OpenSSH.Server~~~~0.0.1.0"
+	fixWinSSH     = "Set-Service sshd -StartupType Automatic; Start-Service sshd"
+	fixCluster    = "Stop-ClusterResource NAME; Start-ClusterResource NAME"
+	fixLockout    = "net accounts /lockoutthreshold:10"
+	fixAskLockout = "net accounts /domain"
+
 	fixLDAPS    = "give the domain controller a certificate for server authentication: it then answers LDAPS at port 636"
 	fixLinuxSSH = "systemctl enable --now sshd (ssh on Debian and Ubuntu)"
 )
@@ -61,9 +66,9 @@ func reachFix(m pam.Machine, hint string) string {
 	case !m.IsWindows():
 		return both(hint, "on the machine: "+fixLinuxSSH)
 	case m.Transport == pam.SSH:
-		return both(hint, "on the machine: "+fixWinSSH)
+		return both(hint, "on the machine: "+fixCapability+"; "+fixWinSSH)
 	}
-	return both(hint, "on the machine: "+fixWinRM+"; "+fixFirewall)
+	return both(hint, "on the machine: "+fixWinRM+"; "+fixListener+"; "+fixFirewall)
 }
 
 func both(hint, fix string) string { return strings.TrimPrefix(hint+"; "+fix, "; ") }

@@ -269,11 +269,11 @@ func (h *Health) policies(f dependency.Facts) {
 func (h *Health) lockout(n *int) {
 	switch {
 	case n == nil:
-		h.add(CheckLockout, CheckWarning, "the lockout threshold could not be read", "net accounts /domain")
+		h.add(CheckLockout, CheckWarning, "the lockout threshold could not be read", fixAskLockout)
 	case *n == 0:
 		h.add(CheckLockout, CheckOK, "accounts are never locked", "")
 	case *n <= lowThreshold:
-		h.add(CheckLockout, CheckWarning, fmt.Sprintf("%d failed logons lock an account", *n), "net accounts /lockoutthreshold:10")
+		h.add(CheckLockout, CheckWarning, fmt.Sprintf("%d failed logons lock an account", *n), fixLockout)
 	default:
 		h.add(CheckLockout, CheckOK, fmt.Sprintf("%d failed logons lock an account", *n), "")
 	}
