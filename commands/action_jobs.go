@@ -51,7 +51,9 @@ func newJobList(d *Deps) *cobra.Command {
 		Use:     "job-list",
 		Aliases: []string{"jl"},
 		Short:   "List all jobs",
-		Long:    "List all jobs, newest first. An open job has lost its process: resume ends it.",
+		Long: `List all jobs, newest first. An open job has lost its process: resume ends it.
+What is left of an open or partial job stands below the table; job-info tells
+the whole of each, and JSON and CSV have every field.`,
 		Example: "  keyturn pam action job-list\n  keyturn pam action job-list --open --format json",
 		Args:    positional(), Annotations: notes(annotNeeds, needVault),
 	}
@@ -61,18 +63,13 @@ func newJobList(d *Deps) *cobra.Command {
 		if err != nil {
 			return output.View{}, err
 		}
-		t := output.Table{Header: []string{"Job ID", "Status", "User", "Account", "Started", "Duration", "Message"}}
-		docs := []jobDocument{}
+		shown := []pam.Job{}
 		for _, j := range jobs {
-			if open && !resumable(j) {
-				continue
+			if !open || resumable(j) {
+				shown = append(shown, j)
 			}
-			t.Rows = append(t.Rows, []string{
-				string(j.ID), string(j.State), j.UserTitle, j.AccountName, timestamp(j.Started), duration(j, c.Now()), messageOf(j),
-			})
-			docs = append(docs, documentOf(j))
 		}
-		return output.View{Tables: []output.Table{t}, Document: map[string]any{"jobs": docs}}, nil
+		return jobListView(shown, c.Now()), nil
 	})
 }
 
@@ -126,7 +123,8 @@ func newResume(d *Deps) *cobra.Command {
 		Use:   "resume [JOB]",
 		Short: "End an open or partial job",
 		Long: `Take an open or partial job up where it stands: find out what is already done,
-do the rest, with the same new password. Without JOB, the only such job.`,
+do the rest, with the same new password. Without JOB, the only such job. In the
+shell it returns to the prompt, like rotate.`,
 		Example: "  keyturn pam action resume\n  keyturn pam action resume JOB",
 		Args:    atMostOne, Annotations: notes(annotNeeds, needVault+" "+needExecutor),
 	}

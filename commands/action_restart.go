@@ -22,7 +22,7 @@ func newRestart(d *Deps) *cobra.Command {
 window was shut. No password is sent to the machines for it.
 
 What was stopped meanwhile stays stopped, and what somebody restarted meanwhile
-is not restarted again.`,
+is not restarted again. In the shell it returns to the prompt, like rotate.`,
 		Example: "  keyturn pam action restart JOB\n  keyturn pam action restart JOB --now",
 		Args:    positional("JOB"), Annotations: notes(annotNeeds, needVault+" "+needExecutor),
 	}
@@ -44,7 +44,8 @@ func newRetry(d *Deps) *cobra.Command {
 		Use:   "retry JOB",
 		Short: "Try again what failed in a job",
 		Long: `Try again what failed in a partial job, on the machines where it failed and
-nowhere else, with the same new password.`,
+nowhere else, with the same new password. In the shell it returns to the prompt,
+like rotate.`,
 		Example: "  keyturn pam action retry JOB",
 		Args:    positional("JOB"), Annotations: notes(annotNeeds, needVault+" "+needExecutor),
 	}

@@ -39,6 +39,10 @@ running. What was stopped stays stopped.
 Until the password is changed an interrupt stops the job and nothing is changed;
 from then on the job runs to its end, in a process of its own.
 
+A command of its own waits for the job's end and exits with its code, unless
+--no-wait is given. In the shell it returns to the prompt as soon as the job has
+begun: the end is announced above the prompt, and job-info follows it.
+
 With --to previous the password is not a new one but that from before the last
 rotation. Nothing is undone: every machine is updated and restarted as always.
 

@@ -19,7 +19,9 @@ func newShell(d *Deps) *cobra.Command {
 		Long: `Start the interactive shell: the prompt "My Vault>" over the same commands.
 
 When nobody typed anything for --timeout it locks the vault, like "logout", and
-asks for the master password with the next command that needs it.`,
+asks for the master password with the next command that needs it.
+
+A rotation returns to the prompt at once, and its end is announced above it.`,
 		Example: "  keyturn shell\n  keyturn shell --timeout 1h",
 		Args:    positional(),
 	}

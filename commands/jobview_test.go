@@ -1,0 +1,50 @@
+package commands
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"keyturn/commands/output"
+	"keyturn/pkg/pam"
+)
+
+// A list of jobs fits into 80 columns whatever the records are called; what is left
+// is told below, and programs get every field.
+func TestAListOfJobsFitsIntoATerminal(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 11, 30, 23, 40, 1, 0, time.UTC)
+	title := strings.Repeat("a very long title ", 5)
+	v := jobListView([]pam.Job{
+		{ID: "AAAAAAAAAAAAAAAAAAAAAA", State: pam.JobCancelled, UserTitle: title, AccountName: `CORP\` + title, Started: began, Finished: began.Add(11*time.Hour + time.Microsecond)},
+		{ID: "BBBBBBBBBBBBBBBBBBBBBB", State: pam.JobPartial, UserTitle: "svc_app", Started: began, Message: strings.Repeat("long ", 40)},
+		{ID: "CCCCCCCCCCCCCCCCCCCCCC", State: pam.JobQueued, UserTitle: "svc_app"},
+	}, began.Add(time.Hour))
+	show := func(f output.Format) string {
+		var b bytes.Buffer
+		if err := output.Render(&b, f, v); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	table, below, _ := strings.Cut(show(output.FormatTable), "\n\n")
+	for line := range strings.Lines(table) {
+		if n := len(strings.TrimRight(line, "\n")); n > 80 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	for _, want := range []string{"AAAAAAAAAAAAAAAAAAAAAA  cancelled  a very long ...  2026-11-30 23:40  11:00:00", "CCCCCCCCCCCCCCCCCCCCCC  queued"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("%q is not in\n%s", want, table)
+		}
+	}
+	if !strings.HasPrefix(below, "BBBBBBBBBBBBBBBBBBBBBB: long long") {
+		t.Errorf("below: %q", below)
+	}
+	for _, f := range []output.Format{output.FormatCSV, output.FormatJSON} {
+		if text := show(f); strings.Count(text, title) != 2 {
+			t.Errorf("%s lacks the title or the account: %s", f, text)
+		}
+	}
+}
