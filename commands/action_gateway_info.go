@@ -16,6 +16,7 @@ import (
 func newGatewayInfo(d *Deps) *cobra.Command {
 	o := scopeOptions{directories: true}
 	var verbose bool
+	var accept []string
 	cmd := &cobra.Command{
 		Use:     "gateway-info",
 		Aliases: []string{"i"},
@@ -26,15 +27,29 @@ a rotation, what is installed; of a directory, which domain it is and where its 
 emulator is. Every machine costs one log-in; an admin that is refused once is not
 tried again. For what is wrong, the command that helps is shown.
 
+A new machine is not trusted: what it shows stands below the table, one line a
+machine. Compare each with the machine's own, keep those that are right, and name
+them: --accept MACHINE=FINGERPRINT, or a file of such lines, --accept @FILE. Only
+what was named is accepted, and only from a machine that shows just that.
+
 Nothing is changed on any machine. The exit code is 5 when a machine cannot be
 worked with; warnings leave it at 0.`,
 		Example: `  keyturn pam action gateway-info -g Embedded
-  keyturn pam action gateway-info -g Embedded -m SRV1 --format json`,
+  keyturn pam action gateway-info -g Embedded -m SRV1 --format json
+  keyturn pam action gateway-info -g Embedded --accept @compared.txt`,
 		Args: positional(), Annotations: notes(annotNeeds, needVault+" "+needExecutor),
 	}
 	o.add(d, cmd, "machine-uid")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show checks that passed too")
-	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return gatewayInfo(ctx, c, o, verbose) })
+	cmd.Flags().StringArrayVar(&accept, "accept", nil,
+		"trust what a machine shows if it is this: `MACHINE=FINGERPRINT`, or @FILE with one a line; may be given again")
+	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
+		doc, all, err := gatewayInfo(ctx, c, o, accept)
+		if err != nil {
+			return output.View{}, err
+		}
+		return healthView(doc, verbose), unhealthy(all, doc)
+	})
 }
 
 // A gatewayDocument is a gateway with its machines' health, in JSON.
@@ -52,6 +67,8 @@ type healthDocument struct {
 	Address string               `json:"address,omitempty"`
 	Status  discover.CheckStatus `json:"status"`
 	Checks  []checkDocument      `json:"checks"`
+	// Shown is what --accept takes, of a machine that is not trusted.
+	Shown string `json:"shown,omitempty"`
 }
 
 type checkDocument struct {
@@ -61,28 +78,53 @@ type checkDocument struct {
 	Fix    string               `json:"fix,omitempty"`
 }
 
-func gatewayInfo(ctx context.Context, c *call, o scopeOptions, verbose bool) (output.View, error) {
+func gatewayInfo(ctx context.Context, c *call, o scopeOptions, accept []string) (gatewayDocument, []discover.Health, error) {
+	doc := gatewayDocument{Version: c.Version, OS: runtime.GOOS, Machines: []healthDocument{}}
 	s, err := c.scope(ctx, o)
 	if err != nil {
-		return output.View{}, err
+		return doc, nil, err
 	}
 	if err := s.some("machine"); err != nil {
-		return output.View{}, err
+		return doc, nil, err
 	}
-	all, err := c.Examine(ctx, s.uids(), func(h discover.Health) { c.newsf("%s: %s", h.Title, worst(h)) })
+	named, err := c.accepting(ctx, s, accept)
 	if err != nil {
-		return output.View{}, err
+		return doc, nil, err
 	}
-	doc := gatewayDocument{
-		UID: s.gateway.UID, Name: s.gateway.Name, Version: c.Version, OS: runtime.GOOS, Machines: []healthDocument{},
+	all, err := c.examined(ctx, s, named)
+	if err != nil {
+		return doc, nil, err
 	}
+	doc.UID, doc.Name = s.gateway.UID, s.gateway.Name
 	for i, h := range all {
 		if h.Title == "" { // its record could not be read as a machine
 			h.Title = s.machines[i].Title
 		}
 		doc.Machines = append(doc.Machines, documentOfHealth(h))
 	}
-	return healthView(doc, verbose), unhealthy(all, doc)
+	return doc, all, nil
+}
+
+// examined tests the machines of a scope, accepts what was named, and tests those
+// that were accepted again.
+func (c *call) examined(ctx context.Context, s scope, named accepted) ([]discover.Health, error) {
+	told := func(h discover.Health) { c.newsf("%s: %s", h.Title, worst(h)) }
+	all, err := c.Examine(ctx, s.uids(), told)
+	if err != nil || len(named) == 0 {
+		return all, err
+	}
+	trusted, err := c.accept(ctx, all, named)
+	if err != nil || len(trusted) == 0 {
+		return all, err
+	}
+	again, err := c.Examine(ctx, trusted, told)
+	if err != nil {
+		return all, err
+	}
+	for _, h := range again {
+		all[slices.Index(s.uids(), h.Machine)] = h
+	}
+	return all, nil
 }
 
 // worst is the status of a machine: that of its worst check.
@@ -101,6 +143,7 @@ func worst(h discover.Health) discover.CheckStatus {
 
 func documentOfHealth(h discover.Health) healthDocument {
 	d := healthDocument{UID: h.Machine, Machine: h.Title, Address: h.Address, Status: worst(h), Checks: []checkDocument{}}
+	d.Shown = compared(h.Shown())
 	for _, c := range h.Checks {
 		d.Checks = append(d.Checks, checkDocument{c.Name, c.Status, c.Detail, c.Fix})
 	}
@@ -153,7 +196,23 @@ func healthView(doc gatewayDocument, verbose bool) output.View {
 	if len(fixes) > 0 {
 		v.After = append([]string{"", "What helps", ""}, fixes...)
 	}
+	v.After = append(v.After, shownLines(doc)...)
 	return v
+}
+
+// shownLines are what machines that are not trusted show, as --accept takes it.
+func shownLines(doc gatewayDocument) []string {
+	var lines []string
+	for _, m := range doc.Machines {
+		if m.Shown != "" {
+			lines = append(lines, m.Machine+"="+m.Shown)
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	before := []string{"", "Not trusted: compare each line with the machine's own; --accept takes those that are right", ""}
+	return append(before, lines...)
 }
 
 func checkLabel(name discover.CheckName) string { return strings.ReplaceAll(string(name), "_", " ") }

@@ -24,6 +24,17 @@ type Health struct {
 	Failure error // of the check that failed; nil when none did
 }
 
+// Shown is what a machine that is not trusted showed, in the form that its record
+// accepts and in the short one that a person compares; "" when it is trusted, or was
+// not reached.
+func (h Health) Shown() (server, fingerprint string) {
+	e, ok := errors.AsType[*remote.Error](h.Failure)
+	if !ok || e.Kind != pam.ErrUntrusted {
+		return "", ""
+	}
+	return e.Server, e.Fingerprint
+}
+
 // A Check is one thing that was tested, in the order of testing. Fix is what
 // helps: a command for that machine, or for this program.
 type Check struct {

@@ -181,5 +181,11 @@ func joined(errs []error) error {
 		texts[i] = err.Error()
 	}
 	all := errors.Join(errs...)
-	return &pam.Error{Kind: pam.KindOf(errs[0]), Message: strings.Join(texts, "; "), Hint: pam.HintOf(errs[0]), Err: all}
+	hint := pam.HintOf(errs[0])
+	untrusted := func(err error) bool { return pam.KindOf(err) == pam.ErrUntrusted }
+	if untrusted(errs[0]) && slices.ContainsFunc(errs[1:], untrusted) {
+		hint = "compare what each shows with its own: keyturn pam action gateway-info -g GATEWAY lists them all, " +
+			"and --accept takes those that are right"
+	}
+	return &pam.Error{Kind: pam.KindOf(errs[0]), Message: strings.Join(texts, "; "), Hint: hint, Err: all}
 }
