@@ -63,6 +63,24 @@ func (r *run) stage(ctx context.Context) error {
 	return nil
 }
 
+// knowsCurrent refuses what the authority would refuse for want of the current
+// password: a dry run says so too, and nothing is looked at for it.
+func (r *run) knowsCurrent(ctx context.Context) error {
+	if !r.authority.findings.NeedsCurrent || r.job.Options.AllowReset || r.job.Generation != 0 {
+		return nil
+	}
+	current, err := r.cfg.Store.Generation(ctx, r.account.UID, pam.Current)
+	if err != nil && !errors.Is(err, pam.ErrNotFound) {
+		return err
+	}
+	if !current.Password.IsZero() {
+		return nil
+	}
+	return pam.Errorf(pam.ErrPolicy, "the vault does not know the password of %s, and a reset makes its encrypted files and saved "+
+		"certificates on %q unreadable; nothing changed", r.account.Name, r.authority.machine.Title).
+		WithHint("store the present password in the record, or accept the loss with --allow-reset")
+}
+
 // nextPassword is a fresh password, or the one that the job goes back to.
 func (r *run) nextPassword(ctx context.Context) (secret.Value, error) {
 	if r.job.Options.To == pam.Previous {

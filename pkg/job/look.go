@@ -211,6 +211,9 @@ func (r *run) checkAuthority(ctx context.Context) error {
 	} else if r.account.SID == "" {
 		r.account.SID = res.Findings.Identity.SID
 	}
+	if err := r.knowsCurrent(ctx); err != nil {
+		return err
+	}
 	res, err = r.harmless(ctx, breaksAuthority, func() (executor.Result, error) {
 		return r.atAuthority(ctx, func(a executor.Authority) executor.Request { return executor.ReadEvidence{Authority: a} })
 	})

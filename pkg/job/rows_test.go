@@ -469,6 +469,9 @@ func TestRowsOfTheAccount(t *testing.T) {
 		{"A10 a local account whose password is not known is reset only when told to", 1, 0, func(l *labScene) {
 			sam := l.local()
 			l.store.gens = nil
+			if _, err := l.engine().Plan(l.t.Context(), uid("U"), l.store.job.Options); !errors.Is(err, pam.ErrPolicy) {
+				l.t.Errorf("the plan: %v", err)
+			}
 			if j := l.must(1); !strings.Contains(j.Message, "nothing changed") {
 				l.t.Errorf("%s", j.Message)
 			}

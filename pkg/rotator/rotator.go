@@ -29,6 +29,8 @@ type Findings struct {
 	Disabled     bool         `json:"disabled,omitempty"`
 	Locked       bool         `json:"locked,omitempty"`
 	SelfRotation bool         `json:"self_rotation,omitempty"` // the admin is the account itself
+	// NeedsCurrent: the current password must be known, unless a reset is allowed.
+	NeedsCurrent bool `json:"needs_current,omitempty"`
 	// MachineID recognises the machine behind two records: MachineGuid or machine-id.
 	MachineID string `json:"machine_id,omitempty"`
 	// LockoutThreshold is the number of failed logons that lock the account; 0 is

@@ -53,6 +53,7 @@ func (w *Windows) Check(ctx context.Context, a Authority) (Findings, error) {
 		Disabled:     who.Disabled,
 		Locked:       who.Locked,
 		SelfRotation: who.SelfRotation,
+		NeedsCurrent: true,
 		BadCount:     max(0, min(who.BadCount, maxBadCount)),
 	}
 	if n := answer.Machine.LockoutThreshold; n != nil && *n >= 0 && *n <= 999 {
