@@ -216,6 +216,15 @@ func TestW07APoolThatHasThePasswordAlreadyIsNotRecycled(t *testing.T) {
 	l.allGood()
 }
 
+func TestW17TheHintExplainsWhatStaysPending(t *testing.T) {
+	t.Parallel()
+	l := newLabScene(t, 1)
+	l.fleet.Servers[0].ShareConfiguration(`\\filer\iis`)
+	if j := l.must(6); !strings.HasPrefix(j.Hint, "shared_config: ") || !strings.Contains(j.Hint, " Then: keyturn pam action resume ") {
+		t.Errorf("hint %q", j.Hint)
+	}
+}
+
 func TestS22ARightThatWasGivenIsToldWithTheJob(t *testing.T) {
 	t.Parallel()
 	l := newLabScene(t, 2)
