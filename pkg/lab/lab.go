@@ -38,8 +38,12 @@ type answer func(ctx context.Context, m *model.Machine, journalDir string, in io
 
 // Options say what lab to start.
 type Options struct {
-	Machines int    // servers beside DC01, 1 to MaxMachines
-	Dir      string // where the lab keeps its files; made when missing
+	Machines int // servers beside DC01, 1 to MaxMachines
+	// Fleet is served instead of the practice fleet, when it is given: machines of a
+	// test's own. Its admin is PracticeAdmin; Machines, the delays and Clock, which
+	// are the practice fleet's, do not matter then.
+	Fleet *model.Fleet
+	Dir   string // where the lab keeps its files; made when missing
 	// Engine is a PowerShell engine that understands PSENGINE_STANDINS; "" answers
 	// in Go. Environment is what the engine inherits: PATH, HOME, PSENGINE_CACHE.
 	Engine      string
@@ -81,9 +85,7 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	if err := prepare(ctx, o.Dir); err != nil {
 		return nil, err
 	}
-	practice, err := model.Practice(model.PracticeOptions{
-		Servers: o.Machines, Clock: o.Clock, Random: o.Random, StartDelay: o.StartDelay, StopDelay: o.StopDelay,
-	})
+	machines, err := o.fleet()
 	if err != nil {
 		return nil, err
 	}
@@ -92,16 +94,26 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	f := &Fleet{Model: practice, dir: o.Dir, cancel: cancel, credentials: others}
+	f := &Fleet{Model: machines, dir: o.Dir, cancel: cancel, credentials: others}
 	if err := f.start(ctx, o); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
+// fleet is the fleet to serve.
+func (o Options) fleet() (*model.Fleet, error) {
+	if o.Fleet != nil {
+		return o.Fleet, nil
+	}
+	return model.Practice(model.PracticeOptions{
+		Servers: o.Machines, Clock: o.Clock, Random: o.Random, StartDelay: o.StartDelay, StopDelay: o.StopDelay,
+	})
+}
+
 // complete checks the options and fills in what was left out.
 func (o Options) complete() (Options, error) {
-	if o.Machines < 1 || o.Machines > MaxMachines {
+	if o.Fleet == nil && (o.Machines < 1 || o.Machines > MaxMachines) {
 		return o, fmt.Errorf("a lab has 1 to %d machines, not %d", MaxMachines, o.Machines)
 	}
 	if o.Dir == "" || o.Now == nil {

@@ -79,6 +79,27 @@ func run(t *testing.T, f *Fleet, machine, line string, in []byte) (remote.Result
 	return s.Run(t.Context(), remote.Script{Line: line}, secret.New(in))
 }
 
+func TestAFleetOfOnesOwnIsServed(t *testing.T) {
+	t.Parallel()
+	admin := secret.New([]byte("adm1n-Passw0rd"))
+	d := model.NewDomain(model.PracticeDomain, model.PracticeDNS, model.Policy{})
+	d.Add(model.User{Sam: "admin", Password: admin})
+	machine := func(s model.MachineSpec) *model.Machine {
+		s.Domain, s.Clock, s.Session = d, model.WallClock(time.Now), model.PracticeAdmin
+		return model.NewMachine(s)
+	}
+	own := &model.Fleet{Domain: d, Admin: admin, Service: admin, DC: machine(model.MachineSpec{Name: "CTRL", DC: true})}
+	own.Servers = append(own.Servers, machine(model.MachineSpec{Name: "ALONE"}))
+	f := fleetFor(t, func(o *Options) { o.Fleet, o.Machines = own, 0 })
+	if f.Model != own || len(f.Machines()) != 2 || f.Machine("CTRL").LDAP == nil || f.Machine("ALONE").LDAP != nil {
+		t.Fatalf("%d machines", len(f.Machines()))
+	}
+	res, err := run(t, f, "ALONE", "more", []byte("words"))
+	if err != nil || strings.TrimSpace(string(res.Stdout)) != "words" {
+		t.Errorf("%q, %v", res.Stdout, err)
+	}
+}
+
 func TestWhoMayLogIn(t *testing.T) {
 	t.Parallel()
 	f := fleetFor(t)
