@@ -34,15 +34,20 @@ func run(args []string) int {
 	// A second interrupt ends this process at once. A job goes on in its own.
 	context.AfterFunc(ctx, stop)
 
-	d := wire()
-	p := &process{d: d}
+	p := newProcess(wire())
 	defer p.close()
+	return commands.Run(ctx, p.d, args)
+}
+
+// newProcess gives d what a process of this program can do.
+func newProcess(d *commands.Deps) *process {
+	p := &process{d: d, anchors: stateFile("anchors")}
 	d.Vault, d.CreateVault, d.Reopen, d.Salvage, d.Lock = p.vault, p.createVault, p.reopen, p.salvage, p.close
 	d.StartJob, d.RunJob, d.DryRun = p.startJob, p.runJob, p.dryRun
 	d.StartAgent, d.StopAgent, d.RunAgent = p.startAgent, p.stopAgent, p.runAgent
 	d.Discover, d.Examine = p.discover, p.examine
 	d.Shell, d.Interrupts, d.Thrift = p.shell, interrupts, thrift
-	return commands.Run(ctx, d, args)
+	return p
 }
 
 // interrupts tells of each interrupt until stop is called.

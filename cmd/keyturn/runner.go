@@ -94,6 +94,12 @@ func (p *process) runJob(ctx context.Context, job pam.UID) (err error) {
 		return err
 	}
 	defer key.Destroy()
+	debug.SetMemoryLimit(engine.MemoryLimit)
+	return p.runWith(ctx, key, job)
+}
+
+// runWith runs a job in this process, on a vault of its own that key opens.
+func (p *process) runWith(ctx context.Context, key secret.Value, job pam.UID) error {
 	dir, err := p.d.VaultDir()
 	if err != nil {
 		return err
@@ -103,7 +109,6 @@ func (p *process) runJob(ctx context.Context, job pam.UID) (err error) {
 		return err
 	}
 	defer closeLog()
-	debug.SetMemoryLimit(engine.MemoryLimit)
 	v, err := vault.Open(ctx, dir, key, p.options(0))
 	if err != nil {
 		return err

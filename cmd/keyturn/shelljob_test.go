@@ -77,7 +77,7 @@ func TestShellTellsOfTheEndOfAJob(t *testing.T) {
 
 // The first Ctrl-C asks a job to stop, which is too late here; the second leaves it
 // to its own process, and says so.
-func TestASecondCtrlCLeavesTheJobToItself(t *testing.T) {
+func TestT05ASecondCtrlCLeavesTheJobToItself(t *testing.T) {
 	t.Parallel()
 	dir := home(t)
 	fleet(t, dir)

@@ -16,9 +16,10 @@ import (
 
 // A process holds what lives as long as the program: the open vault.
 type process struct {
-	d    *commands.Deps
-	mu   sync.Mutex
-	open *vault.Vault
+	d       *commands.Deps
+	anchors string // the folder in which this computer remembers vaults
+	mu      sync.Mutex
+	open    *vault.Vault
 }
 
 func (p *process) close() {
@@ -31,7 +32,7 @@ func (p *process) close() {
 }
 
 func (p *process) options(kdfMemory uint32) vault.Options {
-	return vault.Options{KDFMemory: kdfMemory, Now: p.d.Now, Random: p.d.Random, Actor: actor(), AnchorDir: stateFile("anchors")}
+	return vault.Options{KDFMemory: kdfMemory, Now: p.d.Now, Random: p.d.Random, Actor: actor(), AnchorDir: p.anchors}
 }
 
 // vault opens the vault once.
