@@ -132,16 +132,16 @@ func cliOddTaskRows() []cliRow {
 				w.task(`\T`, nil)
 				w.m.DisableStorage()
 			},
-			plan: map[string]string{`\T`: "skip credential_storage_disabled"},
-			want: map[string]string{"App": cliRestarted, `\T`: "look=skipped/credential_storage_disabled Ready runs=0 old"},
+			plan: map[string]string{`\T`: "update credential_storage_disabled"}, code: 6,
+			want: map[string]string{"App": cliRestarted, `\T`: "look=pending/credential_storage_disabled Ready runs=0 old"},
 		},
 		{
-			name: "K14 without the batch right it is written all the same, and said so", doubt: true, build: func(w *rowWorld) {
+			name: "K14 without the batch right it is written all the same, and left to do", doubt: true, build: func(w *rowWorld) {
 				w.task(`\T`, nil)
 				w.m.Restrict(w.sid, model.LogonBatch, model.LogonTypeNotGranted)
 			},
-			want: map[string]string{`\T`: "update=ok/right_missing Ready runs=0 new"},
-			says: []string{`K14: scheduled task "\\T" stores the new password and would not start with it (right_missing)`, "Log on as a batch job"},
+			code: 6, want: map[string]string{`\T`: "update=failed/right_missing Ready runs=0 new"},
+			says: []string{`K14: scheduled task \T (failed right_missing)`, "Log on as a batch job"},
 		},
 		{
 			name: "K15 a managed account's task is left", build: func(w *rowWorld) {

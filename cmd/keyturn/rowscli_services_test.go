@@ -167,9 +167,9 @@ func cliRefusalRows() []cliRow {
 				w.svc("App", model.Running, nil)
 				w.m.Restrict(w.sid, model.LogonService, model.LogonTypeNotGranted)
 			},
-			plan: map[string]string{"App": both},
-			want: map[string]string{"App": "restart=skipped/right_missing Running restarts=0 new"},
-			says: []string{`S21: service "App" stores the new password and would not start with it (right_missing)`, "'Log on as a service'"},
+			plan: map[string]string{"App": both}, code: 6,
+			want: map[string]string{"App": "update=failed/right_missing Running restarts=0 new"},
+			says: []string{"S21: service App (failed right_missing)", "'Log on as a service'"},
 		},
 		{
 			name: "S22 a missing right is given where that is wanted, and told", build: func(w *rowWorld) {
