@@ -48,11 +48,12 @@ func cliWayRows() []cliRow {
 			want: restarted,
 		},
 		{
-			name: "T04 the connection breaks between stop and start: the service runs", build: func(w *rowWorld) {
+			name: "T04 the connection breaks between stop and start: the service runs", play: func(w *rowWorld) {
 				app(w)
 				w.machine().CutAfterNextStop()
+				w.rotateOrResume()
+				w.check(restarted)
 			},
-			want: restarted,
 		},
 		{
 			name:  "T07 a machine that fails for ever: the job gives up after a few requests",
