@@ -166,13 +166,15 @@ func (c *conn) roundTrip(ctx context.Context, u *url.URL, header, body []byte, n
 }
 
 func (c *conn) exchange(ctx context.Context, u *url.URL, header, body []byte) (*reply, error) {
-	out := make([]byte, 0, len(header)+len(body)+2*maxHost+512)
+	out := make([]byte, 0, len(header)+2*maxHost+512)
 	defer func() { clear(out) }()
 	out = fmt.Appendf(out, "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: keyturn\r\n"+
 		"Content-Type: application/soap+xml;charset=UTF-8\r\nContent-Length: %d\r\n", u.RequestURI(), u.Host, len(body))
-	out = append(append(append(out, header...), "\r\n"...), body...)
-	if _, err := c.tls.Write(out); err != nil {
-		return nil, err
+	out = append(append(out, header...), "\r\n"...)
+	for _, part := range [][]byte{out, body} { // the body is not copied: it may be large, and there are many
+		if _, err := c.tls.Write(part); err != nil {
+			return nil, err
+		}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), http.NoBody)
 	if err != nil {

@@ -70,10 +70,14 @@ func (p *pump) tryStart(ctx context.Context) error {
 
 // send sends the input, its end with the last chunk. Every failure is final: a
 // chunk may have arrived although its answer did not, and the frame around the
-// input makes a missing one harmless, a doubled one not so surely.
+// input makes a missing one harmless, a doubled one not so surely. The chunks are
+// as few as can be and of one size: with hundreds of machines at once the largest
+// is what our memory goes to.
 func (p *pump) send(ctx context.Context, in []byte) error {
+	chunks := max((len(in)+chunkSize-1)/chunkSize, 1)
+	size := (len(in) + chunks - 1) / chunks
 	for {
-		n := min(len(in), chunkSize)
+		n := min(len(in), size)
 		last := n == len(in)
 		if err := p.sendChunk(ctx, in[:n], last); err != nil || last {
 			return err
