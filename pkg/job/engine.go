@@ -30,7 +30,7 @@ type Config struct {
 // MemoryLimit is what a process that runs a job should tell Go's collector, in
 // bytes: with hundreds of sessions at once most of its memory is what is done
 // with, and nobody waits for a job's processor as they wait for its machines.
-const MemoryLimit = 60 << 20
+const MemoryLimit = 48 << 20
 
 // Limits bound one job. The zero Limits are the defaults.
 type Limits struct {
