@@ -66,8 +66,12 @@ func (o searchOptions) run(ctx context.Context, c *call) (output.View, error) {
 		if err != nil {
 			return output.View{}, err
 		}
+		paths, err := c.folderPaths(ctx)
+		if err != nil {
+			return output.View{}, err
+		}
 		for _, h := range heads {
-			details := recordDetails{Type: h.Type, Description: h.Summary, Modified: timestamp(h.Modified)}
+			details := recordDetails{Type: h.Type, Description: h.Summary, Folder: paths[h.Folder], Modified: timestamp(h.Modified)}
 			f.add(lsRow{"record", h.UID, h.Title, details, sourceVault}, string(h.Type), h.Summary)
 		}
 	}
