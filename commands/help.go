@@ -83,7 +83,7 @@ func completeHelp(cmd *cobra.Command, args []string, _ string) ([]string, cobra.
 		}
 	}
 	if len(args) == 0 {
-		words = append(words, "basics", "exit-codes", "log-in", "windows-command")
+		words = append(words, "basics", "exit-codes", "keys", "log-in", "windows-command")
 	}
 	return words, cobra.ShellCompDirectiveNoFileComp
 }
