@@ -178,15 +178,21 @@ func (w *rowWorld) do(code int, args ...string) (stdout, stderr string) {
 // job runs a command that shows a job in JSON, and remembers what it says.
 func (w *rowWorld) job(code int, args ...string) {
 	w.t.Helper()
-	stdout, stderr := w.do(code, append(args, "--format", "json")...)
+	w.hear(w.do(code, append(args, "--format", "json")...))
+}
+
+// hear remembers what a command said of a job, in JSON.
+func (w *rowWorld) hear(stdout, stderr string) {
+	w.t.Helper()
+	w.said.WriteString(stdout + stderr)
 	w.last = jobResult{}
 	for _, text := range []string{stdout, stderr} {
 		if text != "" && json.Unmarshal([]byte(text), &w.last) != nil {
-			w.t.Errorf("keyturn %s: not one JSON document: %s", strings.Join(args, " "), text)
+			w.t.Errorf("not one JSON document: %s", text)
 		}
 	}
 	if stdout == "" && w.last.Error.Message == "" {
-		w.t.Errorf("keyturn %s: says nothing", strings.Join(args, " "))
+		w.t.Error("a command says nothing")
 	}
 }
 
@@ -199,14 +205,13 @@ func (w *rowWorld) rotate(code int, flags ...string) {
 // is asked for again, or broke off in the middle, and then resume finds it done.
 func (w *rowWorld) rotateOrResume() {
 	w.t.Helper()
-	rotate := []string{"pam", "action", "rotate", "-r", w.record()}
-	code, stdout, stderr := w.hall.keyturn(rotate...)
-	w.said.WriteString(stdout + stderr)
-	if code == 6 {
-		_, job, _ := strings.Cut(stderr, "keyturn pam action resume ")
-		job, _, _ = strings.Cut(job, "\n")
-		w.job(0, "pam", "action", "resume", strings.TrimSpace(job))
-	} else if code != 0 {
+	code, stdout, stderr := w.hall.keyturn("pam", "action", "rotate", "-r", w.record(), "--format", "json")
+	w.hear(stdout, stderr)
+	switch code {
+	case 0:
+	case 6:
+		w.job(0, "pam", "action", "resume", w.last.JobID)
+	default:
 		w.t.Errorf("exit code %d: %s", code, stderr)
 	}
 }
