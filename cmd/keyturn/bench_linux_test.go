@@ -39,7 +39,7 @@ func newWorkbench(b *testing.B) workbench {
 		env: append(os.Environ(), "HOME="+dir, "XDG_RUNTIME_DIR="+dir, "XDG_STATE_HOME="+dir, "KEYTURN_PASSWORD_FILE="),
 	}
 	for out, source := range map[string]string{w.keyturn: ".", w.hello: "./testdata/bench/hello", w.peak: "./testdata/bench/peak"} {
-		cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, source)
+		cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=bench", "-o", out, source)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			b.Fatalf("build %s: %v\n%s", source, err, text)
