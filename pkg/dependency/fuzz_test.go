@@ -22,7 +22,8 @@ type hostile []byte
 func (h hostile) Dial(context.Context, remote.Target) (remote.Session, error) { return h, nil }
 func (hostile) Close() error                                                  { return nil }
 
-func (h hostile) Run(_ context.Context, s remote.Script, in secret.Value) (remote.Result, error) {
+func (h hostile) Run(_ context.Context, s remote.Script, parts ...secret.Value) (remote.Result, error) {
+	in := secret.Join(parts...)
 	frame, err := powershell.ReadFrame(bytes.NewReader(in.Reveal()))
 	if err != nil {
 		return remote.Result{}, err

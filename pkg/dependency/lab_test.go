@@ -43,7 +43,8 @@ func newLab(t *testing.T, machine int) *lab {
 func (l *lab) Dial(context.Context, remote.Target) (remote.Session, error) { return l, nil }
 func (*lab) Close() error                                                  { return nil }
 
-func (l *lab) Run(ctx context.Context, s remote.Script, in secret.Value) (remote.Result, error) {
+func (l *lab) Run(ctx context.Context, s remote.Script, parts ...secret.Value) (remote.Result, error) {
+	in := secret.Join(parts...)
 	ctx, kill := context.WithCancel(ctx)
 	defer kill()
 	if l.cut != nil {

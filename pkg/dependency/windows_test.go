@@ -36,7 +36,8 @@ type canned struct {
 
 func (c *canned) Dial(context.Context, remote.Target) (remote.Session, error) { return c, nil }
 
-func (c *canned) Run(_ context.Context, s remote.Script, in secret.Value) (remote.Result, error) {
+func (c *canned) Run(_ context.Context, s remote.Script, parts ...secret.Value) (remote.Result, error) {
+	in := secret.Join(parts...)
 	frame, err := powershell.ReadFrame(bytes.NewReader(in.Reveal()))
 	if err != nil {
 		return remote.Result{}, err

@@ -27,7 +27,8 @@ type labSession struct{ *model.Machine }
 
 func (labSession) Close() error { return nil }
 
-func (s labSession) Run(ctx context.Context, sc remote.Script, in secret.Value) (remote.Result, error) {
+func (s labSession) Run(ctx context.Context, sc remote.Script, parts ...secret.Value) (remote.Result, error) {
+	in := secret.Join(parts...)
 	var out bytes.Buffer
 	code := script.Answer(ctx, s.Machine, "", bytes.NewReader(in.Reveal()), &out)
 	sc.OnOutput(out.Bytes())

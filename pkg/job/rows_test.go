@@ -73,7 +73,8 @@ type labSession struct {
 
 func (*labSession) Close() error { return nil }
 
-func (s *labSession) Run(ctx context.Context, sc remote.Script, in secret.Value) (remote.Result, error) {
+func (s *labSession) Run(ctx context.Context, sc remote.Script, parts ...secret.Value) (remote.Result, error) {
+	in := secret.Join(parts...)
 	ctx, kill := context.WithCancel(ctx)
 	defer kill()
 	s.machine.Hook(func(e model.Event) {

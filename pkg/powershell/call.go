@@ -2,6 +2,7 @@ package powershell
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -30,8 +31,7 @@ const (
 func Call(ctx context.Context, s remote.Session, random io.Reader, req Request, secrets []secret.Value,
 	on func(Line),
 ) (Answer, error) {
-	main := Main{Script: Script(), KeepRunning: req.Op == OpRestart || req.Op == OpRepair}
-	return CallMain(ctx, s, random, main, req, secrets, on)
+	return call(ctx, s, random, encodedMain(), req.Op == OpRestart || req.Op == OpRepair, req, secrets, on)
 }
 
 // A Main is a script that answers as the shipped one does.
@@ -45,6 +45,14 @@ type Main struct {
 func CallMain(ctx context.Context, s remote.Session, random io.Reader, main Main, req Request, secrets []secret.Value,
 	on func(Line),
 ) (Answer, error) {
+	encoded := base64.StdEncoding.AppendEncode(nil, main.Script)
+	return call(ctx, s, random, encoded, main.KeepRunning, req, secrets, on)
+}
+
+// call is CallMain with the script as frames carry it.
+func call(ctx context.Context, s remote.Session, random io.Reader, main []byte, keepRunning bool, req Request, secrets []secret.Value,
+	on func(Line),
+) (Answer, error) {
 	nonce := make([]byte, nonceSize)
 	if _, err := io.ReadFull(random, nonce); err != nil {
 		return Answer{}, pam.Errorf(pam.ErrInternal, "draw a nonce: %w", err)
@@ -52,18 +60,18 @@ func CallMain(ctx context.Context, s remote.Session, random io.Reader, main Main
 	req.V = 1
 	req.Nonce = hex.EncodeToString(nonce)
 	req.DeadlineMs = deadline(ctx).Milliseconds()
-	frame, err := encodeFrame(main.Script, req, secrets)
+	f, err := encodeFrame(main, req, secrets)
 	if err != nil {
 		return Answer{}, err
 	}
-	defer frame.Destroy()
+	defer f.destroy()
 
 	c := NewCollector(req.Nonce, secrets, on)
 	res, err := s.Run(ctx, remote.Script{
 		Line:        CommandLine(),
 		OnOutput:    func(chunk []byte) { _, _ = c.Write(chunk) },
-		KeepRunning: main.KeepRunning,
-	}, frame)
+		KeepRunning: keepRunning,
+	}, f.parts()...)
 	stderr := res.Stderr[:min(len(res.Stderr), maxNoise)]
 	c.noise(stderr)
 	answer, ended := c.Finish()

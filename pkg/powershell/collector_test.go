@@ -234,7 +234,8 @@ func TestEveryClassIsExplained(t *testing.T) {
 
 type session func(remote.Script, powershell.Frame) (remote.Result, error)
 
-func (s session) Run(_ context.Context, script remote.Script, in secret.Value) (remote.Result, error) {
+func (s session) Run(_ context.Context, script remote.Script, parts ...secret.Value) (remote.Result, error) {
+	in := secret.Join(parts...)
 	f, err := powershell.ReadFrame(bytes.NewReader(in.Reveal()))
 	if err != nil {
 		return remote.Result{}, err

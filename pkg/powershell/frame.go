@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -40,48 +41,70 @@ func (e *FrameError) Error() string {
 // secret. A secret that Windows could not store as it is - empty, not UTF-8, or
 // with a control character - is refused.
 func EncodeFrame(req Request, secrets []secret.Value) (secret.Value, error) {
-	return encodeFrame(mainScript(), req, secrets)
+	f, err := encodeFrame(encodedMain(), req, secrets)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	defer f.destroy()
+	return secret.Join(f.parts()...), nil
 }
 
-func encodeFrame(main []byte, req Request, secrets []secret.Value) (secret.Value, error) {
+// A frame is what goes to standard input, in the parts that it is made of. main is
+// base64, and may be that of many frames at once: it is most of them.
+type frame struct {
+	head, main, rest secret.Value
+}
+
+func (f frame) parts() []secret.Value { return []secret.Value{f.head, f.main, f.rest} }
+
+// destroy destroys what is of this frame alone.
+func (f frame) destroy() {
+	f.head.Destroy()
+	f.rest.Destroy()
+}
+
+// encodedMain is the main script as frames carry it.
+var encodedMain = sync.OnceValue(func() []byte { return base64.StdEncoding.AppendEncode(nil, mainScript()) })
+
+func encodeFrame(main []byte, req Request, secrets []secret.Value) (f frame, err error) {
 	for i, s := range secrets {
 		if err := checkSecret(s.Reveal()); err != nil {
-			return secret.Value{}, pam.Errorf(pam.ErrInvalidInput, "secret %d of the request %w", i, err)
+			return f, pam.Errorf(pam.ErrInvalidInput, "secret %d of the request %w", i, err)
 		}
 	}
 	for name, i := range req.Secrets {
 		if i < 0 || i >= len(secrets) {
-			return secret.Value{}, pam.Errorf(pam.ErrInternal, "the request names secret %d as %s, there are %d", i, name, len(secrets))
+			return f, pam.Errorf(pam.ErrInternal, "the request names secret %d as %s, there are %d", i, name, len(secrets))
 		}
 	}
 	request, err := json.Marshal(req)
 	if err != nil {
-		return secret.Value{}, pam.Errorf(pam.ErrInternal, "encode the request: %w", err)
+		return f, pam.Errorf(pam.ErrInternal, "encode the request: %w", err)
 	}
-	size := encodedLen(main) + 1 + encodedLen(request) + 1
+	size := 1 + encodedLen(request) + 1
 	for _, s := range secrets {
 		size += encodedLen(s.Reveal()) + 1
 	}
-	if size > maxBody {
-		return secret.Value{}, pam.Errorf(pam.ErrInvalidInput,
-			"the request takes %d bytes, more than a machine accepts (%d)", size, maxBody)
+	if size+len(main) > maxBody {
+		return f, pam.Errorf(pam.ErrInvalidInput,
+			"the request takes %d bytes, more than a machine accepts (%d)", size+len(main), maxBody)
 	}
 	// One buffer of the right size: growing it would leave copies of the secrets behind.
-	frame := make([]byte, headerSize, headerSize+size)
-	frame = base64.StdEncoding.AppendEncode(frame, main)
-	frame = append(frame, '.')
-	frame = base64.StdEncoding.AppendEncode(frame, request)
-	frame = append(frame, '.')
+	rest := make([]byte, 0, size)
+	rest = append(rest, '.')
+	rest = base64.StdEncoding.AppendEncode(rest, request)
+	rest = append(rest, '.')
 	for i, s := range secrets {
 		if i > 0 {
-			frame = append(frame, ',')
+			rest = append(rest, ',')
 		}
-		frame = base64.StdEncoding.AppendEncode(frame, s.Reveal())
+		rest = base64.StdEncoding.AppendEncode(rest, s.Reveal())
 	}
-	body := frame[headerSize:]
-	sum := sha256.Sum256(body)
-	copy(frame, fmt.Appendf(nil, "%s%010d %x\n", magic, len(body), sum))
-	return secret.New(frame), nil
+	digest := sha256.New()
+	digest.Write(main)
+	digest.Write(rest)
+	head := fmt.Appendf(nil, "%s%010d %x\n", magic, len(main)+len(rest), digest.Sum(nil))
+	return frame{head: secret.New(head), main: secret.New(main), rest: secret.New(rest)}, nil
 }
 
 func encodedLen(b []byte) int { return base64.StdEncoding.EncodedLen(len(b)) }

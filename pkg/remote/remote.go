@@ -74,9 +74,10 @@ type Result struct {
 
 // A Session is an open way to one machine. It is used by one goroutine.
 type Session interface {
-	// Run runs script with in on its standard input, which ends after it. The
-	// secret is not destroyed. Failures are *[Error].
-	Run(ctx context.Context, script Script, in secret.Value) (Result, error)
+	// Run runs script with in, one after another, on its standard input, which ends
+	// after them: what many sessions send is held once. They are not destroyed.
+	// Failures are *[Error].
+	Run(ctx context.Context, script Script, in ...secret.Value) (Result, error)
 	Close() error
 }
 

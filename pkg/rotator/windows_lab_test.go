@@ -43,7 +43,8 @@ func newLabWindows(users ...model.User) *labWindows {
 func (l *labWindows) Dial(context.Context, remote.Target) (remote.Session, error) { return l, nil }
 func (*labWindows) Close() error                                                  { return nil }
 
-func (l *labWindows) Run(ctx context.Context, s remote.Script, in secret.Value) (remote.Result, error) {
+func (l *labWindows) Run(ctx context.Context, s remote.Script, parts ...secret.Value) (remote.Result, error) {
+	in := secret.Join(parts...)
 	ctx, kill := context.WithCancel(ctx)
 	defer kill()
 	l.Hook(func(e model.Event) {

@@ -56,6 +56,19 @@ func (v Value) Clone() Value {
 	return Copy(v.Reveal())
 }
 
+// Join returns a Value of its own bytes: those of parts, one after another.
+func Join(parts ...Value) Value {
+	size := 0
+	for _, p := range parts {
+		size += p.Len()
+	}
+	joined := make([]byte, 0, size) // growing it would leave copies behind
+	for _, p := range parts {
+		joined = append(joined, p.Reveal()...)
+	}
+	return New(joined)
+}
+
 // Len returns the number of bytes.
 func (v Value) Len() int { return len(v.Reveal()) }
 

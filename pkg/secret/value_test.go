@@ -91,3 +91,16 @@ func TestDestroyEmptiesEveryCopyButNotAClone(t *testing.T) {
 		t.Error("the zero Value is not usable")
 	}
 }
+
+func TestJoinedBytesAreTheirOwn(t *testing.T) {
+	t.Parallel()
+	a, b := secret.New([]byte("one")), secret.New([]byte("two"))
+	joined := secret.Join(a, secret.Value{}, b)
+	a.Destroy()
+	if got := string(joined.Reveal()); got != "onetwo" {
+		t.Errorf("got %q", got)
+	}
+	if !secret.Join().IsZero() {
+		t.Error("nothing joined is something")
+	}
+}

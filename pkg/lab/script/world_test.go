@@ -137,7 +137,8 @@ func (w *world) Dial(context.Context, remote.Target) (remote.Session, error) { r
 func (w *world) Close() error { return nil }
 
 // Run is the machine's side of a session: the frame goes to whoever answers for it.
-func (w *world) Run(_ context.Context, s remote.Script, in secret.Value) (remote.Result, error) {
+func (w *world) Run(_ context.Context, s remote.Script, parts ...secret.Value) (remote.Result, error) {
+	in := secret.Join(parts...)
 	out, code, err := w.send(s.Line, in)
 	s.OnOutput(out)
 	if err != nil {

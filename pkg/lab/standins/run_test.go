@@ -37,7 +37,8 @@ func newHost(t *testing.T, f *fake) *host {
 }
 
 // Run runs the script as a transport would.
-func (h *host) Run(ctx context.Context, s remote.Script, in secret.Value) (remote.Result, error) {
+func (h *host) Run(ctx context.Context, s remote.Script, parts ...secret.Value) (remote.Result, error) {
+	in := secret.Join(parts...)
 	args := strings.Fields(s.Line)
 	cmd := exec.CommandContext(ctx, h.engine, args[1:]...)
 	cmd.Env = append(os.Environ(), standins.EnvFolder+"="+h.folder, standins.EnvModel+"="+h.socket, "ProgramData="+h.data,

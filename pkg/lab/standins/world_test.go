@@ -151,7 +151,8 @@ func (w *world) Dial(context.Context, remote.Target) (remote.Session, error) { r
 func (*world) Close() error { return nil }
 
 // Run is the machine's side of a session.
-func (w *world) Run(ctx context.Context, s remote.Script, in secret.Value) (remote.Result, error) {
+func (w *world) Run(ctx context.Context, s remote.Script, parts ...secret.Value) (remote.Result, error) {
+	in := secret.Join(parts...)
 	if w.engine != nil {
 		r, err := w.engine.Run(ctx, s, in)
 		w.out.Write(r.Stdout)

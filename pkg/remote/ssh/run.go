@@ -36,18 +36,33 @@ type run struct {
 
 // feed writes the input. The last byte goes alone, so that until it does the
 // command cannot have seen all.
-func (r *run) feed(in secret.Value) {
+func (r *run) feed(in []secret.Value) {
 	defer func() { _ = r.ch.CloseWrite() }()
-	b := in.Reveal()
-	if len(b) == 0 {
-		return
+	left := length(in)
+	for _, part := range in {
+		b := part.Reveal()
+		if len(b) == 0 {
+			continue
+		}
+		if left -= len(b); left == 0 {
+			last := len(b) - 1
+			if _, err := r.ch.Write(b[:last]); err != nil {
+				return
+			}
+			r.sent.Store(true)
+			b = b[last:]
+		}
+		if _, err := r.ch.Write(b); err != nil {
+			return // the command ended without it, or the connection did: its exit says which
+		}
 	}
-	last := len(b) - 1
-	if _, err := r.ch.Write(b[:last]); err != nil {
-		return // the command ended without it, or the connection did: its exit says which
+}
+
+func length(in []secret.Value) (n int) {
+	for _, part := range in {
+		n += part.Len()
 	}
-	r.sent.Store(true)
-	_, _ = r.ch.Write(b[last:])
+	return n
 }
 
 // read collects one stream until its end. Above the cap it goes on reading, and

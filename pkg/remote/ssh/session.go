@@ -84,7 +84,7 @@ func (s *session) keepAlive() {
 
 // Run runs script without a terminal. Where the error says that the connection
 // broke, the Result holds what had arrived by then.
-func (s *session) Run(ctx context.Context, script remote.Script, in secret.Value) (remote.Result, error) {
+func (s *session) Run(ctx context.Context, script remote.Script, in ...secret.Value) (remote.Result, error) {
 	if s.closed.Load() {
 		return remote.Result{}, fail(s.target, opStart, pam.ErrIO, errClosed)
 	}
@@ -130,7 +130,7 @@ func (s *session) broken(r *run, kind pam.Kind, err error) *remote.Error {
 
 // start opens a channel, starts the command and the goroutines that feed and
 // read it. While it waits for the server, the end of ctx ends the connection.
-func (s *session) start(ctx context.Context, r *run, script remote.Script, in secret.Value) error {
+func (s *session) start(ctx context.Context, r *run, script remote.Script, in []secret.Value) error {
 	detach := context.AfterFunc(ctx, func() { _ = s.client.Close() })
 	defer detach()
 	ch, requests, err := s.client.OpenChannel("session", nil)
@@ -138,7 +138,7 @@ func (s *session) start(ctx context.Context, r *run, script remote.Script, in se
 		return s.notStarted(ctx, r, err)
 	}
 	r.ch = ch
-	if in.Len() == 0 {
+	if length(in) == 0 {
 		r.sent.Store(true) // the command has all of its input once it starts
 	}
 	ok, err := ch.SendRequest("exec", true, gossh.Marshal(struct{ Command string }{script.Line}))
@@ -152,7 +152,7 @@ func (s *session) start(ctx context.Context, r *run, script remote.Script, in se
 		return s.notStarted(ctx, r, err)
 	}
 	if script.KeepRunning {
-		in = in.Clone() // Run may return before the command has read it
+		in = []secret.Value{secret.Join(in...)} // Run may return before the command has read it
 	}
 	var io sync.WaitGroup
 	io.Go(func() { r.feed(in) })
@@ -162,7 +162,7 @@ func (s *session) start(ctx context.Context, r *run, script remote.Script, in se
 	s.wg.Go(func() {
 		io.Wait()
 		if script.KeepRunning {
-			in.Destroy()
+			in[0].Destroy()
 		}
 		close(r.done)
 	})

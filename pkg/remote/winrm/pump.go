@@ -8,6 +8,7 @@ import (
 
 	"keyturn/pkg/pam"
 	"keyturn/pkg/remote"
+	"keyturn/pkg/secret"
 )
 
 // A pump is one command from its start to its end.
@@ -73,20 +74,24 @@ func (p *pump) tryStart(ctx context.Context) error {
 // input makes a missing one harmless, a doubled one not so surely. The chunks are
 // as few as can be and of one size: with hundreds of machines at once the largest
 // is what our memory goes to.
-func (p *pump) send(ctx context.Context, in []byte) error {
-	chunks := max((len(in)+chunkSize-1)/chunkSize, 1)
-	size := (len(in) + chunks - 1) / chunks
-	for {
-		n := min(len(in), size)
-		last := n == len(in)
-		if err := p.sendChunk(ctx, in[:n], last); err != nil || last {
+func (p *pump) send(ctx context.Context, in []secret.Value) error {
+	var rest inputParts
+	for _, part := range in {
+		rest = append(rest, part.Reveal())
+	}
+	left := rest.size()
+	chunks := max((left+chunkSize-1)/chunkSize, 1)
+	for size := (left + chunks - 1) / chunks; ; {
+		var chunk inputParts
+		chunk, rest = rest.cut(size)
+		left -= chunk.size()
+		if err := p.sendChunk(ctx, chunk, left == 0); err != nil || left == 0 {
 			return err
 		}
-		in = in[n:]
 	}
 }
 
-func (p *pump) sendChunk(ctx context.Context, chunk []byte, last bool) error {
+func (p *pump) sendChunk(ctx context.Context, chunk inputParts, last bool) error {
 	body, err := p.requests().send(p.shell, p.command, chunk, last)
 	if err != nil {
 		return failure(pam.ErrInternal, "send input", err)

@@ -304,7 +304,7 @@ func ourRequests(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	send, err := r.send("S", "C", []byte("x"), true)
+	send, err := r.send("S", "C", inputParts{[]byte("x")}, true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,7 +118,7 @@ func (r requests) command(shell, line string) ([]byte, error) {
 
 // send builds the request that carries one chunk of input. The chunk is spliced
 // in as bytes, never a string, so that its buffer can be cleared after use.
-func (r requests) send(shell, command string, chunk []byte, last bool) ([]byte, error) {
+func (r requests) send(shell, command string, chunk inputParts, last bool) ([]byte, error) {
 	const empty, open, shut = `/>`, `>`, `</rsp:Stream>`
 	body := []byte(winrm.NewSendInputRequest(r.url, shell, command, nil, last, r.params).String())
 	start := bytes.Index(body, []byte("<rsp:Stream "))
@@ -130,9 +130,9 @@ func (r requests) send(shell, command string, chunk []byte, last bool) ([]byte, 
 		return nil, errors.New("the request's stream cannot be filled")
 	}
 	at += start
-	out := make([]byte, 0, len(body)+base64.StdEncoding.EncodedLen(len(chunk))+len(shut))
+	out := make([]byte, 0, len(body)+base64.StdEncoding.EncodedLen(chunk.size())+len(shut))
 	out = append(append(out, body[:at]...), open...)
-	out = base64.StdEncoding.AppendEncode(out, chunk)
+	out = chunk.appendBase64(out)
 	return append(append(out, shut...), body[at+len(empty):]...), nil
 }
 

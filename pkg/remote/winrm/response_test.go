@@ -36,7 +36,7 @@ func TestInputComesOutOfARequestAsItWentIn(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		chunk := rapid.SliceOfN(rapid.Byte(), 0, 2000).Draw(t, "chunk")
 		last := rapid.Bool().Draw(t, "last")
-		body, err := newRequests("https://h:5986/wsman", 20e9).send("S-1", "C-1", chunk, last)
+		body, err := newRequests("https://h:5986/wsman", 20e9).send("S-1", "C-1", inputParts{chunk}, last)
 		if err != nil {
 			t.Fatal(err)
 		}

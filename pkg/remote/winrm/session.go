@@ -47,14 +47,14 @@ func (s *session) openShell(ctx context.Context) error {
 
 // Run starts the command, sends its input and collects its output. Output that
 // came before a failure is returned with it.
-func (s *session) Run(ctx context.Context, script remote.Script, in secret.Value) (remote.Result, error) {
+func (s *session) Run(ctx context.Context, script remote.Script, in ...secret.Value) (remote.Result, error) {
 	p := &pump{session: s, script: script}
 	if s.closed {
 		return remote.Result{}, p.fail(ctx, failure(pam.ErrIO, "start the command", errors.New("the session is closed")))
 	}
 	err := p.start(ctx)
 	if err == nil {
-		err = p.send(ctx, in.Reveal())
+		err = p.send(ctx, in)
 	}
 	if err == nil {
 		err = p.collect(ctx)
