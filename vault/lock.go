@@ -99,15 +99,18 @@ const patience = 10 * time.Second
 // waiting is not fair: who writes without a pause has the database in almost every
 // instant in which another one looks, and starves it. Who writes on has to wait here
 // as long as somebody else is next. Nothing else depends on the turn: it is nil, and
-// the writer tries its luck, when the lock cannot be had.
+// the writer tries its luck, when the lock cannot be had. Whom somebody kept waiting
+// in vain once waits no more until it is free: a rotation has many writes.
 func (v *Vault) waitTurn(ctx context.Context) *Lock {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		l, err := v.tryNamed(ctx, turnLock)
-		if l != nil || err != nil {
-			return l
+		if l == nil && err == nil && !v.impatient.Load() {
+			continue
 		}
+		v.impatient.Store(l == nil && (err == nil || ctx.Err() != nil))
+		return l
 	}
 }
 

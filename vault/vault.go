@@ -44,6 +44,8 @@ type Vault struct {
 	older  atomic.Bool  // the database is of an earlier version, until it is written
 	// unclean says that pages of a former key may still be in the files.
 	unclean atomic.Bool
+	// impatient says that a turn to write was waited for in vain.
+	impatient atomic.Bool
 
 	anchorage anchorage
 	firstSeen bool
