@@ -1,10 +1,9 @@
 package commands
 
 import (
-	"bufio"
 	"context"
+	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -19,61 +18,96 @@ const maxPairs = 4 << 20
 // trusted that was not named here, whatever a machine shows.
 type accepted map[pam.UID]string
 
+// A trustPair is one MACHINE=FINGERPRINT as it was given. where says from which line of a
+// file it is, whose content is never shown: the wrong file may be one of passwords.
+type trustPair struct{ text, where string }
+
+// String is how messages name the pair.
+func (p trustPair) String() string {
+	if p.where != "" {
+		return p.where
+	}
+	return fmt.Sprintf("%.80q", p.text)
+}
+
+// split cuts a pair at the last "=" before the fingerprint: a title may hold one, and
+// a whole host key may end with some.
+func (p trustPair) split() (machine, fingerprint string, ok bool) {
+	at := strings.LastIndex(strings.TrimRight(p.text, "= "), "=")
+	if at < 1 {
+		return "", "", false
+	}
+	return strings.TrimSpace(p.text[:at]), strings.TrimSpace(p.text[at+1:]), true
+}
+
 // accepting reads MACHINE=FINGERPRINT pairs, and files of them, one a line. Each
 // names a machine of the scope: a slip of the pen must not trust another one.
 func (c *call) accepting(ctx context.Context, s scope, args []string) (accepted, error) {
 	all := accepted{}
 	for _, arg := range args {
-		pairs := []string{arg}
+		pairs := []trustPair{{text: arg}}
 		if file, ok := strings.CutPrefix(arg, "@"); ok {
 			var err error
-			if pairs, err = c.pairs(file); err != nil {
+			if pairs, err = c.pairs(ctx, file); err != nil {
 				return nil, err
 			}
 		}
-		for _, pair := range pairs {
-			at := strings.LastIndex(pair, "=") // a title may hold one, a fingerprint does not
-			if at < 1 || at == len(pair)-1 {
-				return nil, usagef("argument --accept: %q is not MACHINE=FINGERPRINT; nothing was accepted", pair)
-			}
-			m, err := c.find(ctx, strings.TrimSpace(pair[:at]))
-			if err != nil {
+		for _, p := range pairs {
+			if err := c.admit(ctx, s, all, p); err != nil {
 				return nil, err
 			}
-			if !slices.Contains(s.uids(), m.UID) {
-				return nil, usagef("argument --accept: %s is not among the machines of %s; nothing was accepted",
-					titled(m.Title, m.UID), s.words)
-			}
-			fingerprint := strings.TrimSpace(pair[at+1:])
-			if old, ok := all[m.UID]; ok && !alike(old, fingerprint) {
-				return nil, usagef("argument --accept: %s has two fingerprints; nothing was accepted", titled(m.Title, m.UID))
-			}
-			all[m.UID] = fingerprint
 		}
 	}
 	return all, nil
 }
 
-// pairs reads a file of pairs; empty lines and those that begin with # say nothing.
-func (c *call) pairs(name string) ([]string, error) {
-	path, err := c.path(name)
-	if err != nil {
-		return nil, err
+// admit adds a pair to those that are accepted.
+func (c *call) admit(ctx context.Context, s scope, all accepted, p trustPair) error {
+	machine, fingerprint, ok := p.split()
+	if !ok {
+		return usagef("argument --accept: %s is not MACHINE=FINGERPRINT; nothing was accepted", p)
 	}
-	f, err := os.Open(path) //nolint:gosec // the user names the file
+	m, err := c.find(ctx, machine)
+	if err != nil && p.where != "" {
+		return pam.Errorf(pam.KindOf(err), "argument --accept: %s names no machine; nothing was accepted", p)
+	}
 	if err != nil {
-		return nil, pam.Errorf(pam.ErrInvalidInput, "argument --accept: %s: %w; nothing was accepted", name, cause(err))
+		return err
+	}
+	if !slices.Contains(s.uids(), m.UID) {
+		return usagef("argument --accept: %s is not among the machines of %s; nothing was accepted", titled(m.Title, m.UID), s.words)
+	}
+	if old, ok := all[m.UID]; ok && !alike(old, fingerprint) {
+		return usagef("argument --accept: %s has two fingerprints; nothing was accepted", titled(m.Title, m.UID))
+	}
+	all[m.UID] = fingerprint
+	return nil
+}
+
+// pairs reads a file of pairs; empty lines and those that begin with # say nothing.
+func (c *call) pairs(ctx context.Context, name string) ([]trustPair, error) {
+	failed := func(kind pam.Kind, why error) error {
+		return pam.Errorf(unreadable(kind, why), "argument --accept: %s: %w; nothing was accepted", name, cause(why))
+	}
+	f, err := c.open(ctx, name)
+	if err != nil {
+		return nil, failed(pam.ErrInvalidInput, err)
 	}
 	defer f.Close() //nolint:errcheck // only read
-	var pairs []string
-	lines := bufio.NewScanner(io.LimitReader(f, maxPairs))
-	for lines.Scan() {
-		if line := strings.TrimSpace(lines.Text()); line != "" && !strings.HasPrefix(line, "#") {
-			pairs = append(pairs, line)
-		}
+	text, err := io.ReadAll(io.LimitReader(f, maxPairs+1))
+	if err != nil {
+		return nil, failed(pam.ErrInvalidInput, err)
 	}
-	if err := lines.Err(); err != nil {
-		return nil, pam.Errorf(pam.ErrInvalidInput, "argument --accept: %s: %w; nothing was accepted", name, err)
+	if len(text) > maxPairs {
+		return nil, failed(pam.ErrInvalidInput, fmt.Errorf("it is longer than %d MiB", maxPairs>>20))
+	}
+	var pairs []trustPair
+	n := 0
+	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) { // editors of Windows write it
+		n++
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			pairs = append(pairs, trustPair{line, fmt.Sprintf("line %d of %s", n, name)})
+		}
 	}
 	return pairs, nil
 }

@@ -59,6 +59,8 @@ type gatewayDocument struct {
 	Version  string           `json:"gateway_version"`
 	OS       string           `json:"os"`
 	Machines []healthDocument `json:"machines"`
+	// Accepted are the machines whose records --accept changed.
+	Accepted []pam.UID `json:"accepted,omitempty"`
 }
 
 type healthDocument struct {
@@ -91,10 +93,11 @@ func gatewayInfo(ctx context.Context, c *call, o scopeOptions, accept []string) 
 	if err != nil {
 		return doc, nil, err
 	}
-	all, err := c.examined(ctx, s, named)
+	all, trusted, err := c.examined(ctx, s, named)
 	if err != nil {
 		return doc, nil, err
 	}
+	doc.Accepted = trusted
 	doc.UID, doc.Name = s.gateway.UID, s.gateway.Name
 	for i, h := range all {
 		if h.Title == "" { // its record could not be read as a machine
@@ -106,25 +109,25 @@ func gatewayInfo(ctx context.Context, c *call, o scopeOptions, accept []string) 
 }
 
 // examined tests the machines of a scope, accepts what was named, and tests those
-// that were accepted again.
-func (c *call) examined(ctx context.Context, s scope, named accepted) ([]discover.Health, error) {
+// that were accepted, which it returns too, again.
+func (c *call) examined(ctx context.Context, s scope, named accepted) (all []discover.Health, trusted []pam.UID, err error) {
 	told := func(h discover.Health) { c.newsf("%s: %s", h.Title, worst(h)) }
-	all, err := c.Examine(ctx, s.uids(), told)
+	all, err = c.Examine(ctx, s.uids(), told)
 	if err != nil || len(named) == 0 {
-		return all, err
+		return all, nil, err
 	}
-	trusted, err := c.accept(ctx, all, named)
+	trusted, err = c.accept(ctx, all, named)
 	if err != nil || len(trusted) == 0 {
-		return all, err
+		return all, trusted, err
 	}
 	again, err := c.Examine(ctx, trusted, told)
 	if err != nil {
-		return all, err
+		return all, trusted, err
 	}
 	for _, h := range again {
 		all[slices.Index(s.uids(), h.Machine)] = h
 	}
-	return all, nil
+	return all, trusted, nil
 }
 
 // worst is the status of a machine: that of its worst check.
@@ -237,7 +240,11 @@ func unhealthy(all []discover.Health, doc gatewayDocument) error {
 	if len(names) == 0 {
 		return nil
 	}
-	return pam.Errorf(kind, "%s of %d machines cannot be worked with: %s; nothing changed",
-		count(names), len(all), strings.Join(names, ", ")).
+	changed := "nothing changed"
+	if len(doc.Accepted) > 0 {
+		changed = "what was accepted stays so, nothing else changed"
+	}
+	return pam.Errorf(kind, "%s of %d machines cannot be worked with: %s; %s",
+		count(names), len(all), strings.Join(names, ", "), changed).
 		WithHint("the result says for each what helps")
 }

@@ -121,7 +121,7 @@ func (o *rotateOptions) load(ctx context.Context, c *call) (pam.Head, error) {
 	var approved planDocument
 	var err error
 	if o.plan != "" {
-		if approved, err = c.planFile(o.plan); err != nil {
+		if approved, err = c.planFile(ctx, o.plan); err != nil {
 			return pam.Head{}, err
 		}
 		if o.record == "" {

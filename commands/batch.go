@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,13 +161,9 @@ func (b *batch) file(ctx context.Context, name string) error {
 	if name == fromStdin {
 		return b.lines(ctx, "standard input", b.In)
 	}
-	full, err := b.path(name)
+	f, err := b.open(ctx, name)
 	if err != nil {
-		return err
-	}
-	f, err := os.Open(full) //nolint:gosec // the user names the file
-	if err != nil {
-		return pam.Errorf(pam.ErrIO, "read the batch: %w", err)
+		return pam.Errorf(unreadable(pam.ErrIO, err), "read the batch: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	return b.lines(ctx, name, f)

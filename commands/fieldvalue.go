@@ -125,7 +125,7 @@ func (d *Deps) secretValue(ctx context.Context, a Assignment) (secret.Value, err
 		d.warnLiteral(a)
 		return secret.New([]byte(v[1:])), nil
 	case v[0] == '@':
-		return d.secretFile(v[1:], "value of "+a.Name())
+		return d.secretFile(ctx, v[1:], "value of "+a.Name())
 	case v == valueGenerate || strings.HasPrefix(v, valueGenerate+":"):
 		return d.generated(a)
 	case strings.HasPrefix(v, valueBase64):

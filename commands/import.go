@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -164,7 +163,7 @@ func (c *call) fileFormat(name string) (output.Format, error) {
 }
 
 func (c *call) readImport(ctx context.Context, name string, format output.Format, k keepassFlags) (exchange.File, error) {
-	data, err := c.importData(name)
+	data, err := c.importData(ctx, name)
 	defer clear(data)
 	if err != nil {
 		return exchange.File{}, err
@@ -185,14 +184,10 @@ func (c *call) readImport(ctx context.Context, name string, format output.Format
 }
 
 // importData reads a file to import, which is bounded.
-func (c *call) importData(name string) ([]byte, error) {
-	full, err := c.path(name)
+func (c *call) importData(ctx context.Context, name string) ([]byte, error) {
+	f, err := c.open(ctx, name)
 	if err != nil {
-		return nil, err
-	}
-	f, err := os.Open(full) //nolint:gosec // the user names the file
-	if err != nil {
-		return nil, pam.Errorf(pam.ErrIO, "import: %w; nothing changed", err)
+		return nil, pam.Errorf(unreadable(pam.ErrIO, err), "import: %w; nothing changed", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -45,14 +44,14 @@ func (f keepassFlags) check(format output.Format) error {
 // key reads what opens a database: the password from the file, or as ask gets it
 // from a person, and the key file. Without a terminal a key file may be all there
 // is. The caller destroys both.
-func (f keepassFlags) key(c *call, ask func() (secret.Value, error)) (key kdbx.Key, err error) {
+func (f keepassFlags) key(ctx context.Context, c *call, ask func() (secret.Value, error)) (key kdbx.Key, err error) {
 	if f.keyFile != "" {
-		if key.KeyFile, err = c.keepassKeyFile(f.keyFile); err != nil {
+		if key.KeyFile, err = c.keepassKeyFile(ctx, f.keyFile); err != nil {
 			return key, err
 		}
 	}
 	if f.passwordFile != "" {
-		key.Password, err = c.secretFile(f.passwordFile, "KeePass password file")
+		key.Password, err = c.secretFile(ctx, f.passwordFile, "KeePass password file")
 	} else if key.Password, err = ask(); errors.Is(err, ErrNoTerminal) {
 		err = nil
 	}
@@ -75,21 +74,17 @@ func destroyKey(k kdbx.Key) {
 
 // keepassKeyFile reads a key file as it is: unlike in a password's file, every
 // byte of it counts.
-func (c *call) keepassKeyFile(name string) (secret.Value, error) {
-	full, err := c.path(name)
+func (c *call) keepassKeyFile(ctx context.Context, name string) (secret.Value, error) {
+	f, err := c.open(ctx, name)
 	if err != nil {
-		return secret.Value{}, err
-	}
-	f, err := os.Open(full) //nolint:gosec // the user names the file
-	if err != nil {
-		return secret.Value{}, pam.Errorf(pam.ErrIO, "read the KeePass key file: %w", err)
+		return secret.Value{}, pam.Errorf(unreadable(pam.ErrIO, err), "read the KeePass key file: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	b, err := io.ReadAll(io.LimitReader(f, maxImport+1))
 	switch {
 	case err != nil:
 		clear(b)
-		return secret.Value{}, pam.Errorf(pam.ErrIO, "read the KeePass key file: %w", err)
+		return secret.Value{}, pam.Errorf(unreadable(pam.ErrIO, err), "read the KeePass key file: %w", err)
 	case len(b) == 0 || len(b) > maxImport:
 		clear(b)
 		return secret.Value{}, pam.Errorf(pam.ErrInvalidInput, "the KeePass key file %s is empty or larger than %d MiB",
@@ -100,12 +95,12 @@ func (c *call) keepassKeyFile(name string) (secret.Value, error) {
 
 // openKey is the key of a database that is there already.
 func (f keepassFlags) openKey(ctx context.Context, c *call) (kdbx.Key, error) {
-	return f.key(c, func() (secret.Value, error) { return c.ReadSecret(ctx, askKeePass) })
+	return f.key(ctx, c, func() (secret.Value, error) { return c.ReadSecret(ctx, askKeePass) })
 }
 
 // newKey is the key of a database to be made.
 func (f keepassFlags) newKey(ctx context.Context, c *call) (kdbx.Key, error) {
-	return f.key(c, func() (secret.Value, error) { return c.askTwiceFor(ctx, askKeePass, askKeePassAgain) })
+	return f.key(ctx, c, func() (secret.Value, error) { return c.askTwiceFor(ctx, askKeePass, askKeePassAgain) })
 }
 
 // keepassVersion reads --keepass-version.

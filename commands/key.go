@@ -146,7 +146,7 @@ func addKeyFile(ctx context.Context, c *call, name string) (output.View, error) 
 	if err != nil {
 		return output.View{}, pam.Errorf(pam.ErrIO, "make the key file: %w; nothing changed", err)
 	}
-	key, err := c.secretFile(name, "key file")
+	key, err := c.secretFile(ctx, name, "key file")
 	if err != nil {
 		return output.View{}, err
 	}

@@ -14,7 +14,7 @@ import (
 // that is what public keys are for.
 func addAge(ctx context.Context, c *call, text string) (output.View, error) {
 	if name, ok := strings.CutPrefix(text, "@"); ok {
-		line, err := c.recipientIn(name)
+		line, err := c.recipientIn(ctx, name)
 		if err != nil {
 			return output.View{}, err
 		}
@@ -38,8 +38,8 @@ func addAge(ctx context.Context, c *call, text string) (output.View, error) {
 }
 
 // recipientIn is the one recipient in a file, such as a public SSH key.
-func (c *call) recipientIn(name string) (string, error) {
-	file, err := c.secretFile(name, "recipient file") // it may be the wrong half
+func (c *call) recipientIn(ctx context.Context, name string) (string, error) {
+	file, err := c.secretFile(ctx, name, "recipient file") // it may be the wrong half
 	if err != nil {
 		return "", err
 	}

@@ -48,7 +48,7 @@ matters, "rekey" seals everything anew.`,
 // presentPassphrase is asked for again although the vault is open: a shell left
 // alone must not be enough to shut its owner out.
 func (c *call) presentPassphrase(ctx context.Context) (secret.Value, error) {
-	pass, ok, err := c.passwordFile()
+	pass, ok, err := c.passwordFile(ctx)
 	if ok || err != nil {
 		return pass, err
 	}
@@ -61,7 +61,7 @@ func (c *call) presentPassphrase(ctx context.Context) (secret.Value, error) {
 
 func (c *call) nextPassphrase(ctx context.Context, file string, o masterOptions) (next secret.Value, err error) {
 	if file != "" {
-		next, err = c.secretFile(file, "new password file")
+		next, err = c.secretFile(ctx, file, "new password file")
 	} else {
 		next, err = c.askTwiceFor(ctx, askNew, askNewAgain)
 	}

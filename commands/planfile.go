@@ -207,14 +207,11 @@ func strictly(text []byte, d *planDocument) error {
 func (c *call) sealPlan(hash string) (string, error) { return c.vault.Seal(sealOfPlans, hash) }
 
 // planFile reads the plan that --plan names.
-func (c *call) planFile(name string) (planDocument, error) {
-	path, err := c.path(name)
+func (c *call) planFile(ctx context.Context, name string) (planDocument, error) {
+	f, err := c.open(ctx, name)
 	if err != nil {
-		return planDocument{}, err
-	}
-	f, err := os.Open(path) //nolint:gosec // the user names the file
-	if err != nil {
-		return planDocument{}, pam.Errorf(pam.ErrInvalidInput, "plan %s: %w; nothing changed", name, cause(err)).WithHint(planHint)
+		return planDocument{}, pam.Errorf(unreadable(pam.ErrInvalidInput, err), "plan %s: %w; nothing changed", name, cause(err)).
+			WithHint(planHint)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	d, err := readPlan(f, c.sealPlan)

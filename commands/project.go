@@ -43,11 +43,11 @@ type projectPlan struct {
 }
 
 // readProject reads a project file and brings its records in order.
-func (c *call) readProject(name string) (*projectPlan, error) {
+func (c *call) readProject(ctx context.Context, name string) (*projectPlan, error) {
 	if name == "" {
 		return nil, usagef("the following arguments are required: --filename/-f").WithHint("keyturn pam project import -f project.json")
 	}
-	data, err := c.importData(name)
+	data, err := c.importData(ctx, name)
 	defer clear(data)
 	if err != nil {
 		return nil, err

@@ -47,7 +47,7 @@ func extendProject(ctx context.Context, c *call, o projectExtendOptions) (output
 		return output.View{}, pam.Errorf(pam.ErrInvalidInput,
 			"project %q has no configuration: none of its resources names one; nothing changed", there.name)
 	}
-	p, err := c.readProject(o.file)
+	p, err := c.readProject(ctx, o.file)
 	if err != nil {
 		return output.View{}, err
 	}

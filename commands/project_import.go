@@ -48,7 +48,7 @@ schedules is noted and left out; members that nobody knows are kept as fields.
 }
 
 func importProject(ctx context.Context, c *call, o projectImportOptions) (output.View, error) {
-	p, err := c.readProject(o.file)
+	p, err := c.readProject(ctx, o.file)
 	if err != nil {
 		return output.View{}, err
 	}

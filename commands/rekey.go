@@ -67,7 +67,7 @@ func (o *rekeyOptions) run(ctx context.Context, c *call) (output.View, error) {
 		return output.View{}, err
 	}
 	for _, name := range o.keep {
-		if err := a.keepFile(name); err != nil {
+		if err := a.keepFile(ctx, name); err != nil {
 			return output.View{}, err
 		}
 	}
@@ -114,11 +114,11 @@ func (a *rekeying) present(ctx context.Context) error {
 	switch {
 	case err != nil:
 	case name != "":
-		with, err = a.secretFile(name, "key file")
+		with, err = a.secretFile(ctx, name, "key file")
 	case identity != "":
 		return a.presentIdentity(ctx, identity)
 	default:
-		with, named, err = a.passwordFile()
+		with, named, err = a.passwordFile(ctx)
 	}
 	if err != nil {
 		return err
@@ -153,8 +153,8 @@ func (a *rekeying) askForPresent(ctx context.Context) error {
 	return wrong
 }
 
-func (a *rekeying) keepFile(name string) error {
-	with, err := a.secretFile(name, "file of --keep")
+func (a *rekeying) keepFile(ctx context.Context, name string) error {
+	with, err := a.secretFile(ctx, name, "file of --keep")
 	if err != nil {
 		return err
 	}

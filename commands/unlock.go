@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -95,13 +94,13 @@ func (d *Deps) unlockNamed(ctx context.Context, try Try) (key secret.Value, ok b
 	case err != nil:
 		return key, false, err
 	case keyFile != "":
-		key, err = d.unlockWithFile(keyFile, try)
+		key, err = d.unlockWithFile(ctx, keyFile, try)
 		return key, true, err
 	case identity != "":
 		key, err = d.unlockWithIdentity(ctx, identity, try)
 		return key, true, err
 	}
-	pass, ok, err := d.passwordFile()
+	pass, ok, err := d.passwordFile(ctx)
 	if !ok || err != nil {
 		return key, false, err
 	}
@@ -127,8 +126,8 @@ func (d *Deps) named() (keyFile, identity string, err error) {
 // Named reports whether the command line names what opens the vault.
 func (g Globals) Named() bool { return g.PasswordFile != "" || g.KeyFile != "" || g.Identity != "" }
 
-func (d *Deps) unlockWithFile(name string, try Try) (secret.Value, error) {
-	with, err := d.secretFile(name, "key file")
+func (d *Deps) unlockWithFile(ctx context.Context, name string, try Try) (secret.Value, error) {
+	with, err := d.secretFile(ctx, name, "key file")
 	if err != nil {
 		return secret.Value{}, err
 	}
@@ -161,7 +160,7 @@ func (d *Deps) askAndTry(ctx context.Context, try Try, why error) (secret.Value,
 // newPassphrase returns the master password of a vault to be made; on the
 // terminal it is asked for twice.
 func (d *Deps) newPassphrase(ctx context.Context, o masterOptions) (secret.Value, error) {
-	pass, ok, err := d.passwordFile()
+	pass, ok, err := d.passwordFile(ctx)
 	if err != nil {
 		return pass, err
 	}
@@ -229,7 +228,7 @@ func (d *Deps) askTwiceFor(ctx context.Context, question, again string) (secret.
 
 // passwordFile reads the master password from the file that the flag or the
 // environment names; ok is false when neither does.
-func (d *Deps) passwordFile() (pass secret.Value, ok bool, err error) {
+func (d *Deps) passwordFile(ctx context.Context) (pass secret.Value, ok bool, err error) {
 	name := d.Session.Globals.PasswordFile
 	if name == "" {
 		name = d.Getenv(EnvPasswordFile)
@@ -237,7 +236,7 @@ func (d *Deps) passwordFile() (pass secret.Value, ok bool, err error) {
 	if name == "" {
 		return pass, false, nil
 	}
-	pass, err = d.secretFile(name, passwordFileArg)
+	pass, err = d.secretFile(ctx, name, passwordFileArg)
 	if err != nil {
 		return pass, false, err
 	}
@@ -247,7 +246,7 @@ func (d *Deps) passwordFile() (pass secret.Value, ok bool, err error) {
 // secretFile reads a secret from a file, or from standard input for "-". One
 // trailing newline is cut: editors and echo add it. what names the file's role
 // in messages.
-func (d *Deps) secretFile(name, what string) (secret.Value, error) {
+func (d *Deps) secretFile(ctx context.Context, name, what string) (secret.Value, error) {
 	switch {
 	case name != fromStdin:
 	case d.Interactive || d.Session.batch:
@@ -256,13 +255,9 @@ func (d *Deps) secretFile(name, what string) (secret.Value, error) {
 	default:
 		return readSecret(d.In, what)
 	}
-	full, err := d.path(name)
+	f, err := d.open(ctx, name)
 	if err != nil {
-		return secret.Value{}, err
-	}
-	f, err := os.Open(full) //nolint:gosec // the user names the file
-	if err != nil {
-		return secret.Value{}, pam.Errorf(pam.ErrIO, "read the %s: %w", what, err)
+		return secret.Value{}, pam.Errorf(unreadable(pam.ErrIO, err), "read the %s: %w", what, err)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	return readSecret(f, what)
@@ -272,7 +267,7 @@ func readSecret(r io.Reader, what string) (secret.Value, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxSecretFile+1))
 	if err != nil {
 		clear(b)
-		return secret.Value{}, pam.Errorf(pam.ErrIO, "read the %s: %w", what, err)
+		return secret.Value{}, pam.Errorf(unreadable(pam.ErrIO, err), "read the %s: %w", what, err)
 	}
 	if len(b) > maxSecretFile {
 		clear(b)

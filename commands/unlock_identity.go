@@ -21,7 +21,7 @@ func (d *Deps) unlockWithIdentity(ctx context.Context, name string, try Try) (se
 }
 
 func (d *Deps) tryIdentity(ctx context.Context, name string, try Try) (secret.Value, error) {
-	file, err := d.secretFile(name, "age identity file")
+	file, err := d.secretFile(ctx, name, "age identity file")
 	if err != nil {
 		return secret.Value{}, err
 	}

@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -80,7 +79,7 @@ account ends with 7 and says how to tell the vault the password in force.`,
 		Example: "  keyturn --vault ./again vault restore keyturn-2026-11-25.tar",
 		Args:    positional("FILE"),
 	}
-	return d.leaf(cmd, func(_ context.Context, c *call) (output.View, error) {
+	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
 		path, err := c.path(c.args[0])
 		if err != nil {
 			return output.View{}, err
@@ -89,9 +88,9 @@ account ends with 7 and says how to tell the vault the password in force.`,
 		if err != nil {
 			return output.View{}, err
 		}
-		f, err := os.Open(path) //nolint:gosec // the user names the file
+		f, err := c.open(ctx, path)
 		if err != nil {
-			return output.View{}, pam.Errorf(pam.ErrIO, "read the backup: %w; nothing was made", err)
+			return output.View{}, pam.Errorf(unreadable(pam.ErrIO, err), "read the backup: %w; nothing was made", err)
 		}
 		defer f.Close() //nolint:errcheck // only read
 		return shownIf(vault.Restore(dir, f), messageView("The vault in "+dir+" is made from "+path+".", map[string]any{"dir": dir}))
