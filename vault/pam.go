@@ -240,6 +240,12 @@ func (t *txn) setResource(ctx context.Context, s pam.ResourceSettings) error {
 			return pam.Errorf(pam.ErrNotFound, "there is no configuration %q; nothing changed", s.Configuration)
 		}
 	}
+	if s.Disabled {
+		own := func(user, machine pam.UID) bool { return user == s.Resource || machine == s.Resource }
+		if err := t.nothingStopped(ctx, "leave it out of rotations", own); err != nil {
+			return err
+		}
+	}
 	if err := t.put(ctx, rowKey(groupResource, s.Resource), s); err != nil {
 		return err
 	}
@@ -262,6 +268,16 @@ func (v *Vault) SetMapping(ctx context.Context, m pam.Mapping) error {
 
 func (t *txn) setMapping(ctx context.Context, m pam.Mapping) error {
 	k := ownedKey(groupMapping, m.User, string(m.Machine))
+	old, _, err := load[pam.Mapping](ctx, t, k)
+	if err != nil {
+		return err
+	}
+	if old.Kinds&^m.Kinds != 0 {
+		stays := func(user, machine pam.UID) bool { return user == m.User && machine == m.Machine }
+		if err := t.nothingStopped(ctx, "narrow a mapping", stays); err != nil {
+			return err
+		}
+	}
 	if m.Kinds == 0 {
 		if err := t.drop(ctx, k); err != nil {
 			return err

@@ -62,6 +62,30 @@ func (t *txn) leftStopped(ctx context.Context, job pam.UID) (bool, error) {
 	return slices.ContainsFunc(items, pam.Item.LeftStopped), err
 }
 
+// nothingStopped is ErrConflict while a job may have stopped what only it starts
+// again, for a user on a machine that concerns the caller: a job reaches what is
+// mapped, and would not come there any more.
+func (t *txn) nothingStopped(ctx context.Context, what string, concerns func(user, machine pam.UID) bool) error {
+	jobs, err := t.unsettled(ctx)
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		items, err := t.items(ctx, j.ID)
+		if err != nil {
+			return err
+		}
+		for _, i := range items {
+			if i.LeftStopped() && concerns(j.User, i.Machine) {
+				return pam.Errorf(pam.ErrConflict, "%s: job %s (%s) may have left %s %s stopped on %q; nothing changed",
+					what, j.ID, j.State, i.Kind.Label(), i.Name, i.MachineTitle).
+					WithHint("keyturn pam action resume %s starts what it left stopped", j.ID)
+			}
+		}
+	}
+	return nil
+}
+
 // place fills in whether a later one of its account's jobs took the place of a job.
 // Whoever runs a job asks for it often, and it changes nothing then.
 func (t *txn) place(ctx context.Context, j *pam.Job) error {
