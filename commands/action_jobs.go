@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -103,8 +104,7 @@ passwords they have, and its records can be changed and removed again.`,
 		case err != nil:
 			return output.View{}, err
 		case abandon:
-			return shownIf(c.vault.Abandon(ctx, j.ID),
-				messageView("What job "+string(j.ID)+" left is given up.", map[string]any{"job_id": j.ID}))
+			return abandoned(ctx, c, j)
 		case j.State.Terminal():
 			return output.View{}, pam.Errorf(pam.ErrConflict, "job %s is at its end: %s", j.ID, j.State)
 		case changing(j):
@@ -115,6 +115,20 @@ passwords they have, and its records can be changed and removed again.`,
 		return shownIf(c.vault.RequestCancel(ctx, j.ID),
 			messageView("Job "+string(j.ID)+" was asked to stop.", map[string]any{"job_id": j.ID}))
 	})
+}
+
+// abandoned gives up what a job left, and tells of what nobody starts again then.
+func abandoned(ctx context.Context, c *call, j pam.Job) (output.View, error) {
+	warnings := []string{}
+	for _, i := range j.Items {
+		if i.LeftStopped() {
+			warnings = append(warnings, fmt.Sprintf("%s %s on %s may have been left stopped: no later job starts it",
+				i.Kind.Label(), i.Name, i.MachineTitle))
+		}
+	}
+	v := messageView("What job "+string(j.ID)+" left is given up.", map[string]any{"job_id": j.ID, "warnings": warnings})
+	v.Warnings = warningLines(warnings)
+	return shownIf(c.vault.Abandon(ctx, j.ID), v)
 }
 
 func newResume(d *Deps) *cobra.Command {

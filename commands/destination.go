@@ -20,8 +20,9 @@ type destination struct {
 	temp *os.File // takes the file's name when it is complete; nil for what is no regular file
 }
 
-// destination makes --output FILE ready.
-func (d *Deps) destination(file string) (*destination, error) {
+// destination makes the file that a flag names ready; without one it is standard
+// output.
+func (d *Deps) destination(flag, file string) (*destination, error) {
 	to := &destination{d: d}
 	if file == "" {
 		return to, nil
@@ -36,17 +37,17 @@ func (d *Deps) destination(file string) (*destination, error) {
 	info, err := os.Stat(to.name)
 	switch {
 	case err == nil && info.IsDir():
-		return nil, usagef("--output: %s is a folder; nothing was done", file)
+		return nil, usagef("%s: %s is a folder; nothing was done", flag, file)
 	case err == nil && !info.Mode().IsRegular(): // a device or a pipe is written to, never replaced
 		return to, nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return nil, pam.Errorf(pam.ErrIO, "--output: %w; nothing was done", err)
+		return nil, pam.Errorf(pam.ErrIO, "%s: %w; nothing was done", flag, err)
 	}
 	if behind, err := filepath.EvalSymlinks(to.name); err == nil {
 		to.name = behind // the file behind a link, not the link
 	}
 	if to.temp, err = os.CreateTemp(filepath.Dir(to.name), ".keyturn-*"); err != nil {
-		return nil, pam.Errorf(pam.ErrIO, "--output: %w; nothing was done", err)
+		return nil, pam.Errorf(pam.ErrIO, "%s: %w; nothing was done", flag, err)
 	}
 	return to, nil
 }
@@ -56,7 +57,7 @@ func (c *call) resultTo(file string) (*destination, error) {
 	if err := c.vacant("--output", file); err != nil {
 		return nil, err
 	}
-	return c.destination(file)
+	return c.destination("--output", file)
 }
 
 // vacant refuses a file that holds something already, unless --force was given:

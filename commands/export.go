@@ -62,7 +62,7 @@ func export(ctx context.Context, c *call, o exportOptions) (output.View, error) 
 	if err := o.keepass.check(format); err != nil {
 		return output.View{}, err
 	}
-	to, err := c.destination(name)
+	to, err := c.destination("export", name)
 	if err != nil {
 		return output.View{}, err
 	}

@@ -200,7 +200,7 @@ func jobView(j pam.Job, now time.Time) output.View {
 		v.Tables = []output.Table{t}
 	}
 	v.CSV = itemCSV(j.Items)
-	v.After = warningLines(j.Warnings)
+	v.Warnings = warningLines(j.Warnings)
 	return v
 }
 
@@ -282,6 +282,6 @@ func planView(d planDocument, p pam.Plan, file string) output.View {
 	if file != "" {
 		v.After = append(v.After, "", "Written to "+file+", "+d.Hash, "It runs with: keyturn pam action rotate --plan "+file)
 	}
-	v.After = append(v.After, warningLines(p.Warnings)...)
+	v.Warnings = warningLines(p.Warnings)
 	return v
 }

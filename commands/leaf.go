@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 
@@ -79,6 +80,9 @@ func (d *Deps) leaf(cmd *cobra.Command, run runLeaf) *cobra.Command {
 		if err := d.hasEngine(cmd); err != nil {
 			return err
 		}
+		if err := d.canLog(); err != nil {
+			return err
+		}
 		to, err := c.resultTo(o.file)
 		if err != nil {
 			return err
@@ -98,6 +102,11 @@ func (d *Deps) leaf(cmd *cobra.Command, run runLeaf) *cobra.Command {
 		if shown := to.show(c.format, view); err == nil {
 			err = shown
 		}
+		if c.format == output.FormatCSV {
+			for _, w := range view.Warnings {
+				c.sayf("%s", w)
+			}
+		}
 		return err
 	}
 	return cmd
@@ -107,6 +116,26 @@ func (d *Deps) leaf(cmd *cobra.Command, run runLeaf) *cobra.Command {
 func (d *Deps) hasEngine(cmd *cobra.Command) error {
 	if noted(cmd, annotNeeds, needExecutor) && (d.StartJob == nil || d.DryRun == nil || d.Discover == nil || d.Examine == nil) {
 		return pam.Errorf(pam.ErrInternal, "this build has no engine; nothing was done")
+	}
+	return nil
+}
+
+// canLog refuses a log that cannot be written before anything is begun: the process
+// of a job opens it by itself.
+func (d *Deps) canLog() error {
+	name := d.Session.Globals.Debug
+	if name == "" {
+		return nil
+	}
+	if err := d.OutsideVault(name); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the user names the file
+	if err != nil {
+		return pam.Errorf(pam.ErrIO, "--debug: %w; nothing was done", err)
+	}
+	if err := f.Close(); err != nil {
+		return pam.Errorf(pam.ErrIO, "--debug: %w; nothing was done", err)
 	}
 	return nil
 }

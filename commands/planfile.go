@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"reflect"
 	"time"
 
@@ -251,28 +250,13 @@ func (c *call) planFor(ctx context.Context, user pam.Head, o pam.JobOptions, fil
 
 // writePlan writes a file that only its owner can read, all of it or nothing.
 func (c *call) writePlan(file string, text []byte) error {
-	if err := c.OutsideVault(file); err != nil {
-		return err
-	}
-	name, err := c.path(file)
+	to, err := c.destination("--plan-out", file)
 	if err != nil {
 		return err
 	}
-	fail := func(err error) error {
+	defer to.abandon()
+	if err := to.write(text); err != nil {
 		return pam.Errorf(pam.ErrIO, "write the plan to %s: %w; nothing changed", file, cause(err))
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".keyturn-*")
-	if err != nil {
-		return fail(err)
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return fail(err)
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func exportProject(ctx context.Context, c *call, o projectExportOptions) (output
 	if name == fromStdin {
 		name = ""
 	}
-	to, err := c.destination(name)
+	to, err := c.destination("export", name)
 	if err != nil {
 		return output.View{}, err
 	}

@@ -47,6 +47,9 @@ func ParseFormat(s string) (Format, error) {
 type View struct {
 	// Before and After are the lines around the table; each is escaped.
 	Before, After []string
+	// Warnings are the lines after all else, and in the JSON form in the document. CSV
+	// has no place for them: there the caller tells of them.
+	Warnings []string
 	// Value is a line that somebody copies or a program reads, shown in the place of
 	// all else: the spaces at its end are part of it.
 	Value string
@@ -117,6 +120,7 @@ func renderText(w io.Writer, v View) error {
 		}
 	}
 	lines(b, v.After)
+	lines(b, v.Warnings)
 	return b.Flush() // it says what went wrong before, too
 }
 
