@@ -178,16 +178,26 @@ func foundDocuments(items []pam.FoundItem) []foundDocument {
 // view shows a report: what is proposed, what is not and why, and what failed.
 func (r report) view() output.View {
 	v := output.View{Document: r.document(), CSV: r.csv()}
+	seen := 0
+	for _, f := range r.findings {
+		if f.Failure == "" {
+			seen++
+		}
+	}
+	nothing := "Nothing is proposed: whatever runs as a user that is rotated is mapped already."
+	if seen < r.discovery.Machines {
+		nothing = "Nothing is proposed for the machines that were looked at."
+	}
 	v.Before = []string{
 		"Job ID    : " + string(r.discovery.ID),
 		"Status    : " + string(r.discovery.State),
-		"Looked at : " + r.discovery.Scope + ", " + count(r.findings) + " of " + strconv.Itoa(r.discovery.Machines) + " machines",
+		"Looked at : " + r.discovery.Scope + ", " + strconv.Itoa(seen) + " of " + strconv.Itoa(r.discovery.Machines) + " machines",
 		"",
 	}
 	if t := r.proposalTable(); len(t.Rows) > 0 {
 		v.Tables = append(v.Tables, t)
 	} else {
-		v.Before = append(v.Before, "Nothing is proposed: whatever runs as a user that is rotated is mapped already.", "")
+		v.Before = append(v.Before, nothing, "")
 	}
 	if t := r.leftTable(); len(t.Rows) > 0 {
 		v.Tables = append(v.Tables, t)

@@ -114,6 +114,12 @@ func notesOf(j pam.Job) []string {
 
 // messageOf is what a job says of itself, and who has what it left.
 func messageOf(j pam.Job) string {
+	switch {
+	case j.Abandoned:
+		return "what it left was given up; before that: " + j.Message
+	case j.State == pam.JobOpen && j.Message == "":
+		return "its process ended before the job did: what it changed stays, and what it stopped may stand still"
+	}
 	if j.State == pam.JobPartial && j.SupersededBy != "" {
 		return "superseded by job " + string(j.SupersededBy) + "; before that: " + j.Message
 	}
@@ -123,6 +129,12 @@ func messageOf(j pam.Job) string {
 // hintOf says what to do next about a job; "" is nothing. One that ended well and
 // restarted nothing leaves that to somebody.
 func hintOf(j pam.Job) string {
+	if j.Abandoned {
+		return ""
+	}
+	if j.State == pam.JobOpen && j.Hint == "" {
+		return "keyturn pam action resume " + string(j.ID)
+	}
 	left := slices.ContainsFunc(j.Items, func(i pam.Item) bool { return i.Left != nil })
 	switch partial := j.State == pam.JobPartial; {
 	case partial && j.LeftStopped:
