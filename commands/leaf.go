@@ -123,21 +123,31 @@ func (d *Deps) hasEngine(cmd *cobra.Command) error {
 // canLog refuses a log that cannot be written before anything is begun: the process
 // of a job opens it by itself.
 func (d *Deps) canLog() error {
-	name := d.Session.Globals.Debug
-	if name == "" {
-		return nil
-	}
-	if err := d.OutsideVault(name); err != nil {
+	f, err := d.OpenLog()
+	if err != nil || f == nil {
 		return err
-	}
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the user names the file
-	if err != nil {
-		return pam.Errorf(pam.ErrIO, "--debug: %w; nothing was done", err)
 	}
 	if err := f.Close(); err != nil {
 		return pam.Errorf(pam.ErrIO, "--debug: %w; nothing was done", err)
 	}
 	return nil
+}
+
+// OpenLog opens the file that --debug names, behind what is in it; nil when it names
+// none. The caller closes it.
+func (d *Deps) OpenLog() (*os.File, error) {
+	name := d.Session.Globals.Debug
+	if name == "" {
+		return nil, nil //nolint:nilnil // no log is no failure
+	}
+	if err := d.OutsideVault(name); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the user names the file
+	if err != nil {
+		return nil, pam.Errorf(pam.ErrIO, "--debug: %w; nothing was done", err)
+	}
+	return f, nil
 }
 
 // thrift makes the program thrifty for a command that says it needs it.

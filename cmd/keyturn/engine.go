@@ -52,16 +52,12 @@ func (p *process) dryRun(ctx context.Context, user pam.UID, o pam.JobOptions) (p
 
 // logger writes to the file that --debug names, or nowhere.
 func (p *process) logger() (log *slog.Logger, closeLog func(), err error) {
-	name := p.d.Session.Globals.Debug
-	if name == "" {
-		return slog.New(slog.DiscardHandler), func() {}, nil
-	}
-	if err := p.d.OutsideVault(name); err != nil {
+	f, err := p.d.OpenLog()
+	switch {
+	case err != nil:
 		return nil, nil, err
-	}
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the user names the file
-	if err != nil {
-		return nil, nil, pam.Errorf(pam.ErrIO, "open the log: %w", err)
+	case f == nil:
+		return slog.New(slog.DiscardHandler), func() {}, nil
 	}
 	handler := slog.NewJSONHandler(f, &slog.HandlerOptions{Level: slog.LevelDebug})
 	return slog.New(handler), func() { _ = f.Close() }, nil
