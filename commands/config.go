@@ -149,6 +149,18 @@ func configView(rows []configRow, verbose bool, doc any) output.View {
 
 type configEditOptions struct{ title, environment, gateway, admin string }
 
+// add gives cmd the flags of what a configuration is made of.
+func (o *configEditOptions) add(d *Deps, cmd *cobra.Command, title, gateway string) {
+	f := cmd.Flags()
+	f.StringVarP(&o.title, "title", "t", "", title)
+	f.StringVar(&o.environment, "environment", "", "`local` or domain (short: -env)")
+	f.StringVarP(&o.gateway, "gateway", "g", "", gateway)
+	f.StringVarP(&o.admin, "admin", "a", "", "who logs in to the machines: a pamUser's `UID` or title")
+	completeFlag(cmd, "environment", fixed(environmentLocal, environmentDomain))
+	completeFlag(cmd, "gateway", d.gateways())
+	completeFlag(cmd, "admin", d.records(pam.TypeUser))
+}
+
 func newConfigEdit(d *Deps) *cobra.Command {
 	o := configEditOptions{}
 	cmd := &cobra.Command{
@@ -161,14 +173,7 @@ that has no admin of its own.`,
 		Args:        positional("CONFIG"),
 		Annotations: notes(annotNeeds, needVault, annotShort, "env=environment"),
 	}
-	f := cmd.Flags()
-	f.StringVarP(&o.title, "title", "t", "", "the new `title`")
-	f.StringVar(&o.environment, "environment", "", "`local` or domain (short: -env)")
-	f.StringVarP(&o.gateway, "gateway", "g", "", "the gateway: `UID` or name")
-	f.StringVarP(&o.admin, "admin", "a", "", "who logs in to the machines: a pamUser's `UID` or title")
-	completeFlag(cmd, "environment", fixed(environmentLocal, environmentDomain))
-	completeFlag(cmd, "gateway", d.gateways())
-	completeFlag(cmd, "admin", d.records(pam.TypeUser))
+	o.add(d, cmd, "the new `title`", "the gateway: `UID` or name")
 	cmd.ValidArgsFunction = first(d.configurations())
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return editConfig(ctx, c, o) })
 }

@@ -34,15 +34,8 @@ admin, and reached through one gateway. Where a vault has several, --pam-config 
 		Args:        positional(),
 		Annotations: notes(annotNeeds, needVault, annotShort, "env=environment sf=shared-folder"),
 	}
-	f := cmd.Flags()
-	f.StringVarP(&o.title, "title", "t", "", "the configuration's `title`")
-	f.StringVar(&o.environment, "environment", "", "`local` or domain (short: -env)")
-	f.StringVarP(&o.gateway, "gateway", "g", "", "the gateway: `UID` or name; it can be left out where there is only one")
-	f.StringVarP(&o.admin, "admin", "a", "", "who logs in to the machines: a pamUser's `UID` or title")
-	f.StringVar(&o.folder, "shared-folder", "", "accepted for Commander's sake (short: -sf): configurations are in no `FOLDER`")
-	completeFlag(cmd, "environment", fixed(environmentLocal, environmentDomain))
-	completeFlag(cmd, "gateway", d.gateways())
-	completeFlag(cmd, "admin", d.records(pam.TypeUser))
+	o.add(d, cmd, "the configuration's `title`", "the gateway: `UID` or name; it can be left out where there is only one")
+	cmd.Flags().StringVar(&o.folder, "shared-folder", "", "accepted for Commander's sake (short: -sf): configurations are in no `FOLDER`")
 	completeFlag(cmd, "shared-folder", d.folders())
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return newConfiguration(ctx, c, o) })
 }
