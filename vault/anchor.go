@@ -28,6 +28,7 @@ type anchor struct {
 	Generation int64   `json:"generation"`
 	AuditCount int64   `json:"audit_count"`
 	AuditHead  []byte  `json:"audit_head"` // the chain's value there: another history has another
+	proven     bool    // this vault's key made it
 }
 
 const (
@@ -55,26 +56,27 @@ func (a anchorage) mac(text []byte) []byte {
 	return m.Sum(nil)
 }
 
-// read returns the anchor; proven is false for one that this vault's key did not
-// make, and without one.
-func (a anchorage) read() (last anchor, proven bool) {
+// read returns the anchor, as far as there is one.
+func (a anchorage) read() anchor {
 	if a.path == "" {
-		return last, false
+		return anchor{}
 	}
 	f, err := openNoFollow(a.path)
 	if err != nil {
-		return last, false
+		return anchor{}
 	}
 	defer f.Close() //nolint:errcheck // only read
 	b, err := io.ReadAll(io.LimitReader(f, maxAnchor))
 	if err != nil || len(b) < sha256.Size {
-		return last, false
+		return anchor{}
 	}
 	text, mac := b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
+	var last anchor
 	if json.Unmarshal(text, &last) != nil {
-		return anchor{}, false
+		return anchor{}
 	}
-	return last, hmac.Equal(mac, a.mac(text))
+	last.proven = hmac.Equal(mac, a.mac(text))
+	return last
 }
 
 // write puts an anchor in the place of the old one.
@@ -106,7 +108,8 @@ func (v *Vault) drop(m meta) {
 	if v.anchorage.path == "" {
 		return
 	}
-	_ = v.anchorage.write(anchor{v.id, v.epoch, m.Generation, m.AuditCount, m.AuditHead}) // it lags behind then
+	now := anchor{Vault: v.id, Epoch: v.epoch, Generation: m.Generation, AuditCount: m.AuditCount, AuditHead: m.AuditHead}
+	_ = v.anchorage.write(now) // it lags behind then
 }
 
 // FirstSeen reports whether this computer had no anchor of the vault when it
@@ -115,33 +118,31 @@ func (v *Vault) FirstSeen() bool { return v.firstSeen }
 
 // checkAnchor compares the vault with what was seen last. An older copy, or one
 // with another history, is open for reading only.
-func (v *Vault) checkAnchor(ctx context.Context) error {
+func (t *txn) checkAnchor(ctx context.Context, last anchor) error {
+	v := t.v
 	if v.anchorage.path == "" {
 		return nil
 	}
-	last, proven := v.anchorage.read()
-	return v.view(ctx, func(t *txn) error {
-		// What another key of the vault's left cannot be proven with this one. It may
-		// be what stops a copy, and never what lets it pass.
-		if !proven && (last.Vault != v.id || last.Epoch == v.epoch || last.Epoch < 1) {
-			v.firstSeen = true
-			v.drop(t.meta)
-			return nil
-		}
-		descends, err := t.descends(ctx, last)
-		switch {
-		case err != nil:
-			return err
-		case last.Epoch > v.epoch:
-			v.behind = errBehind("seen with another key, that it got later")
-		case !descends:
-			v.behind = errBehind("%s", otherState(last.Generation, t.meta.Generation))
-		case !proven:
-			v.firstSeen = true
-			v.drop(t.meta)
-		}
+	// What another key of the vault's left cannot be proven with this one. It may
+	// be what stops a copy, and never what lets it pass.
+	if !last.proven && (last.Vault != v.id || last.Epoch == v.epoch || last.Epoch < 1) {
+		v.firstSeen = true
+		v.drop(t.meta)
 		return nil
-	})
+	}
+	descends, err := t.descends(ctx, last)
+	switch {
+	case err != nil:
+		return err
+	case last.Epoch > v.epoch:
+		v.behind = errBehind("seen with another key, that it got later")
+	case !descends:
+		v.behind = errBehind("%s", otherState(last.Generation, t.meta.Generation))
+	case !last.proven:
+		v.firstSeen = true
+		v.drop(t.meta)
+	}
+	return nil
 }
 
 // otherState says how a copy differs from what was seen.

@@ -46,7 +46,7 @@ func epochOf(ctx context.Context, dir string) (epoch int64, err error) {
 	if err != nil {
 		return 0, pam.Errorf(pam.ErrIO, "find the vault folder: %w", err)
 	}
-	db, err := sql.Open("sqlite", dsn(filepath.Join(abs, databaseFile), "deferred", "query_only(1)"))
+	db, err := sql.Open("sqlite", forReader(filepath.Join(abs, databaseFile)))
 	if err == nil {
 		err = db.QueryRowContext(ctx, `SELECT epoch FROM meta WHERE id = 1`).Scan(&epoch)
 		err = errors.Join(err, db.Close())

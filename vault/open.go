@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	_ "modernc.org/sqlite" // the database driver
@@ -45,11 +46,7 @@ func Open(ctx context.Context, dir string, key secret.Value, o Options) (*Vault,
 	if err != nil {
 		return nil, err
 	}
-	err = v.checkFormat(ctx)
-	if err == nil {
-		err = v.checkAnchor(ctx)
-	}
-	if err != nil {
+	if err := v.firstLook(ctx); err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
 	v.endRekey(ctx)
@@ -81,35 +78,37 @@ func newVault(ctx context.Context, dir, name string, h seal.Header, key secret.V
 		return nil, errors.Join(sealError("open the vault", err), v.Close())
 	}
 	path := filepath.Join(abs, name)
-	if v.writer, err = sql.Open("sqlite", dsn(path, "immediate", writerCache)); err != nil {
+	if v.writer, err = sql.Open("sqlite", forWriter(path)); err != nil {
 		return nil, errors.Join(dbError(ctx, "open the vault", err), v.Close())
 	}
 	// One writer in this process: SQLite has one writer anyway, and here they queue fairly.
 	v.writer.SetMaxOpenConns(1)
-	if v.reader, err = sql.Open("sqlite", dsn(path, "deferred", "query_only(1)", readerCache)); err != nil {
+	if v.reader, err = sql.Open("sqlite", forReader(path)); err != nil {
 		return nil, errors.Join(dbError(ctx, "open the vault", err), v.Close())
 	}
 	v.reader.SetMaxOpenConns(4)
 	return v, nil
 }
 
-// writerCache lets a writer hold 64 MiB of pages, in KiB: rows of a large import
-// fall anywhere in the index, and what does not fit is read again for each.
-const writerCache = "cache_size(-65536)"
+// What every connection does: ten seconds of patience, and nothing in the schema
+// trusted. The write-ahead log is a property of the database since it was made.
+var always = []string{"busy_timeout(10000)", "trusted_schema(0)", "cell_size_check(1)", "temp_store(2)"}
 
-// readerCache lets a reader hold half a MiB of pages: rows are sealed under random
-// names, so that a list of them meets a page that it had before only by chance.
-const readerCache = "cache_size(-512)"
+// forWriter syncs each commit to the disk, overwrites deleted content, and holds
+// 64 MiB of pages, in KiB: rows of a large import fall anywhere in the index, and
+// what does not fit is read again for each.
+func forWriter(path string) string {
+	return dsn(path, "immediate", "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)", "cache_size(-65536)")
+}
 
-// dsn names the database and how it is used: write-ahead log, each commit synced
-// to disk, ten seconds of patience, deleted content overwritten, nothing in the
-// schema trusted.
+// forReader holds half a MiB of pages: rows are sealed under random names, so that
+// a list of them meets a page that it had before only by chance. A statement more
+// is time in each short command.
+func forReader(path string) string { return dsn(path, "deferred", "query_only(1)", "cache_size(-512)") }
+
 func dsn(path, txlock string, pragmas ...string) string {
 	q := url.Values{"mode": {"rw"}, "_txlock": {txlock}, "_defensive": {"1"}, "_dqs": {"0"}}
-	q["_pragma"] = append([]string{
-		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)", "trusted_schema(0)",
-		"cell_size_check(1)", "temp_store(2)",
-	}, pragmas...)
+	q["_pragma"] = slices.Concat(always, pragmas)
 	slashed := filepath.ToSlash(path)
 	if !strings.HasPrefix(slashed, "/") {
 		slashed = "/" + slashed
@@ -118,16 +117,32 @@ func dsn(path, txlock string, pragmas ...string) string {
 	return u.String()
 }
 
-// checkFormat refuses a database of another program or a newer one, then reads
-// the meta row, which shows that key and database belong together.
-func (v *Vault) checkFormat(ctx context.Context) error {
-	const doing = "open the vault"
+// firstLook looks at the vault as it is at one moment: whether this program can
+// read it, whether key and database belong together, and whether it is the newest
+// copy that this computer saw.
+func (v *Vault) firstLook(ctx context.Context) error {
+	last := v.anchorage.read() // before that moment, which is never older then
+	return v.within(ctx, v.reader, "open the vault", func(t *txn) error {
+		if err := t.checkFormat(ctx); err != nil {
+			return err
+		}
+		if err := t.readMeta(ctx, 0); err != nil {
+			return err
+		}
+		v.see(t.meta.Generation)
+		v.unclean.Store(t.meta.Scrub)
+		return t.checkAnchor(ctx, last)
+	})
+}
+
+// checkFormat refuses a database of another program or a newer one.
+func (t *txn) checkFormat(ctx context.Context) error {
 	var app, version int
-	if err := v.reader.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app); err != nil {
-		return dbError(ctx, doing, err)
+	if err := t.db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app); err != nil {
+		return err
 	}
-	if err := v.reader.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-		return dbError(ctx, doing, err)
+	if err := t.db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return err
 	}
 	switch {
 	case app != applicationID:
@@ -137,12 +152,8 @@ func (v *Vault) checkFormat(ctx context.Context) error {
 	case version < firstVersion:
 		return pam.Errorf(pam.ErrIO, "%s has the unknown format %d", databaseFile, version)
 	}
-	v.older.Store(version < schemaVersion)
-	return v.view(ctx, func(t *txn) error {
-		v.see(t.meta.Generation)
-		v.unclean.Store(t.meta.Scrub)
-		return nil
-	})
+	t.v.older.Store(version < schemaVersion)
+	return nil
 }
 
 // Close closes the vault and destroys its key.

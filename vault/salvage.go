@@ -77,7 +77,7 @@ func SalvageVault(ctx context.Context, dir, out string, key secret.Value, o Opti
 		return Salvage{}, err
 	}
 	defer w.close()
-	if a, proven := last.read(); proven {
+	if a := last.read(); a.proven {
 		w.generation = max(w.generation, a.Generation)
 	}
 	header, err := h.Encode(key)

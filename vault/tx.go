@@ -114,7 +114,19 @@ func (t *txn) upgrade(ctx context.Context) error {
 	return err
 }
 
-func (v *Vault) transact(ctx context.Context, db *sql.DB, seen int64, doing string, fn func(*txn) error) (err error) {
+// transact is within, for a vault that is no older than what was seen of it.
+func (v *Vault) transact(ctx context.Context, db *sql.DB, seen int64, doing string, fn func(*txn) error) error {
+	return v.within(ctx, db, doing, func(t *txn) error {
+		if err := t.readMeta(ctx, seen); err != nil {
+			return err
+		}
+		return fn(t)
+	})
+}
+
+// within runs fn in a transaction that knows nothing yet, and ends it: what fn did
+// not commit is undone.
+func (v *Vault) within(ctx context.Context, db *sql.DB, doing string, fn func(*txn) error) (err error) {
 	tx, err := v.begin(ctx, db)
 	if err != nil {
 		return dbError(ctx, doing, err)
@@ -126,9 +138,6 @@ func (v *Vault) transact(ctx context.Context, db *sql.DB, seen int64, doing stri
 		}
 	}()
 	t := &txn{v: v, db: tx, pages: map[int]*page{}}
-	if err := t.readMeta(ctx, seen); err != nil {
-		return dbError(ctx, doing, err)
-	}
 	defer t.meta.destroy()
 	return dbError(ctx, doing, fn(t))
 }
