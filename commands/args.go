@@ -87,7 +87,8 @@ func prepareGroup(cmd *cobra.Command, args []string, rest int) ([]string, error)
 // behind one.
 func unknownIn(cmd *cobra.Command, words []string, at int) error {
 	if at > 0 && globalFlag(cmd.Root(), words[0]) == 0 {
-		return usagef("unknown flag: %s", words[0]).WithHint("%s", helpFor(cmd))
+		name, _, _ := strings.Cut(words[0], "=") // its value may be a secret
+		return usagef("unknown flag: %s", name).WithHint("%s", helpFor(cmd))
 	}
 	return unknownWord(cmd, words[at:])
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -35,11 +34,14 @@ func newRunBatch(d *Deps) *cobra.Command {
 		Short:   "Run commands from files",
 		Long: `Run the commands of files, one a line; - is standard input, and "keyturn -" is
 short for "keyturn run-batch -". Blank lines and lines that start with # are
-skipped. The first line that fails stops with its exit code; a line that starts
-with @ may fail; "quit" ends the batch.
+skipped, and so is what follows a # between spaces. A line that ends in a \ after a
+space goes on in the next one. The first line that fails stops with its exit code;
+a line that starts with @ may fail; "quit" ends the batch.
 
 --dry-run runs nothing: it shows the commands and reads their words and flags, so
-that one that was mistyped is found before the first has changed anything.`,
+that all that were mistyped are found before the first has changed anything. Of a
+line that would be refused it shows the command alone: a secret may have slipped
+into the rest.`,
 		Example: "  keyturn run-batch setup.txt\n  keyturn run-batch --dry-run setup.txt\n  keyturn - --keep-going < setup.txt",
 		Args:    cobra.ArbitraryArgs,
 	}
@@ -75,24 +77,21 @@ func runBatch(ctx context.Context, c *call, o batchOptions) (output.View, error)
 			return output.View{}, err
 		}
 	}
-	if !o.dryRun {
-		return output.View{}, b.first
+	if o.dryRun {
+		return b.found(c)
 	}
-	v := messageView(strconv.Itoa(b.ran)+" command(s) would be run; none was.", map[string]any{"commands": append([]string{}, b.shown...)})
-	if !o.quiet {
-		v.Before = append(b.shown, v.Before...)
-	}
-	return v, b.first
+	return output.View{}, b.first
 }
 
 // A batch runs lines. first is the failure it will end with.
 type batch struct {
 	*Deps
 	batchOptions
-	run   func(ctx context.Context, words []string) error
-	ran   int
-	shown []string
-	first error
+	run     func(ctx context.Context, words []string) error
+	ran     int
+	first   error
+	shown   []string // by a dry run
+	refused []error  // by a dry run
 }
 
 // errQuit ends a batch before its end, and is no failure.
@@ -101,45 +100,6 @@ var errQuit = errors.New("quit")
 // Quits reports whether a line leaves the shell or ends a batch, in Commander's words.
 func Quits(words []string) bool {
 	return len(words) == 1 && slices.Contains([]string{"quit", "q", "exit"}, strings.ToLower(words[0]))
-}
-
-// try shows a line and finds what is wrong with its words, as far as that can be
-// known without running it.
-func (b *batch) try(_ context.Context, words []string) error {
-	shown := make([]string, len(words))
-	for i, w := range words {
-		shown[i] = Quote(withoutSecret(w))
-	}
-	b.shown = append(b.shown, strings.Join(shown, " "))
-	globals := b.Session.Globals
-	defer func() { b.Session.Globals = globals }() // the flags of a line that does not run
-	root := newRoot(b.Deps, words)                 //nolint:contextcheck // nothing of it runs
-	args, err := prepare(root, words)
-	if err != nil {
-		return err
-	}
-	cmd, rest := descend(root, args)
-	cmd.InitDefaultHelpFlag()
-	if err := cmd.ParseFlags(args[rest:]); err != nil {
-		return cmd.FlagErrorFunc()(cmd, err)
-	}
-	if help, err := cmd.Flags().GetBool("help"); err == nil && help {
-		return nil
-	}
-	if err := cmd.ValidateArgs(cmd.Flags().Args()); err != nil {
-		return err
-	}
-	return missing(cmd)
-}
-
-// withoutSecret is a word of a command line without the secret that it carries.
-func withoutSecret(word string) string {
-	a, err := ParseAssignment(word)
-	if err != nil || !isSecretType(a.Type) || a.Value == "" || a.Value[0] == '@' && !strings.HasPrefix(a.Value, "@@") ||
-		strings.HasPrefix(a.Value, valueGenerate) {
-		return word
-	}
-	return a.Name() + "=" + masked
 }
 
 // pause waits before every command but the first.
@@ -170,19 +130,17 @@ func (b *batch) file(ctx context.Context, name string) error {
 }
 
 func (b *batch) lines(ctx context.Context, name string, r io.Reader) error {
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, maxLine)
-	for n := 1; s.Scan(); n++ {
+	in := batchLines{s: bufio.NewScanner(r)}
+	in.s.Buffer(nil, maxLine)
+	for in.next() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		line := s.Text()
-		if n == 1 {
-			line = strings.TrimPrefix(line, "\ufeff") // editors of Windows write it
-		}
-		words, mayFail, err := SplitBatch(line)
+		words, mayFail, err := SplitLine(in.line)
 		if err == nil {
 			err = b.line(ctx, words)
+		} else if b.dryRun {
+			b.shown = append(b.shown, unshown)
 		}
 		if err == nil {
 			continue
@@ -190,10 +148,12 @@ func (b *batch) lines(ctx context.Context, name string, r io.Reader) error {
 		if errors.Is(err, errQuit) {
 			return err
 		}
-		err = at(name, n, err)
+		err = at(name, in.first, err)
 		switch {
 		case mayFail:
 			b.sayf("%s (ignored)", message(err))
+		case b.dryRun:
+			b.refused = append(b.refused, err)
 		case !b.keepGoing:
 			return err
 		default:
@@ -201,10 +161,34 @@ func (b *batch) lines(ctx context.Context, name string, r io.Reader) error {
 			b.keep(err)
 		}
 	}
-	if err := s.Err(); err != nil {
+	if err := in.s.Err(); err != nil {
 		return pam.Errorf(pam.ErrIO, "read %s: %w", name, err)
 	}
 	return nil
+}
+
+// batchLines are the lines of a batch, each with those that it goes on in.
+type batchLines struct {
+	s     *bufio.Scanner
+	line  string
+	first int // the number of the line it begins in
+	read  int
+}
+
+func (l *batchLines) next() bool {
+	l.line, l.first = "", l.read+1
+	for l.s.Scan() {
+		text := l.s.Text()
+		if l.read++; l.read == 1 {
+			text = strings.TrimPrefix(text, "\ufeff") // editors of Windows write it
+		}
+		head, goesOn := Continued(text)
+		l.line += head
+		if !goesOn {
+			return true
+		}
+	}
+	return l.line != ""
 }
 
 // line runs the words of one line; nil words are none to run.

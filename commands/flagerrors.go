@@ -15,7 +15,10 @@ func flagError(cmd *cobra.Command, err error) error {
 			return usagef("argument %s: %.40q is not %s", flagName(e.GetFlag()), e.GetValue(), wanted).WithHint("%s", helpFor(cmd))
 		}
 	}
-	if e, ok := errors.AsType[*pflag.NotExistError](err); ok && e.GetSpecifiedShortnames() == "" {
+	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		if e.GetSpecifiedShortnames() != "" { // the parser repeats all of the word, which may end in a secret
+			return usagef("unknown flag: -%s", e.GetSpecifiedName()).WithHint("%s", helpFor(cmd))
+		}
 		if near := nearest("--"+e.GetSpecifiedName(), longFlags(cmd)); len(near) > 0 && len(near) <= mostSuggestions {
 			return usagef("%w", err).WithHint("did you mean %s?", alternatives(near))
 		}

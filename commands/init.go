@@ -24,7 +24,7 @@ The master password is asked for twice, or read from the file that
 whoever steals a copy of the vault can try one after the other.`,
 		Example: `  keyturn init
   keyturn init --vault ./home --password-file master.txt`,
-		Args: positional(),
+		Args: discreet(),
 	}
 	cmd.Flags().Uint32Var(&kdfMemory, "kdf-memory", 0, "memory of the key derivation in `KIB`; 0 is the default")
 	master.add(cmd)

@@ -28,7 +28,7 @@ func newKeyList(d *Deps) *cobra.Command {
 		Short:   "List the ways into the vault",
 		Long:    "List the key slots of the vault: each is a way in. The one that opened it now is marked.",
 		Example: "  keyturn key list",
-		Args:    positional(), Annotations: notes(annotNeeds, needVault),
+		Args:    discreet(), Annotations: notes(annotNeeds, needVault),
 	}
 	return d.leaf(cmd, func(_ context.Context, c *call) (output.View, error) {
 		slots, err := c.vault.KeySlots()
@@ -75,7 +75,7 @@ vault by themselves while you are logged in; or a recovery code for paper
 "keyturn help keys" says which of several keys a command takes.`,
 		Example: "  keyturn key add --new-key-file ci.key\n  keyturn key add --age @alice.pub\n" +
 			"  keyturn key add --keyring\n  keyturn key add --recovery",
-		Args: positional(), Annotations: notes(annotNeeds, needVault),
+		Args: discreet(), Annotations: notes(annotNeeds, needVault),
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.file, "new-key-file", "", "add the key in `FILE`; a missing file is made")

@@ -241,6 +241,29 @@ func positional(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// discreet is like [positional], for a command behind which a secret is typed by
+// mistake: what it refuses may be one, and is not repeated.
+func discreet(names ...string) cobra.PositionalArgs {
+	exactly := positional(names...)
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > len(names) {
+			return usagef("unrecognized arguments: %d, not repeated because they may be a secret", len(args)-len(names)).
+				WithHint("%s; a value with spaces in it stands in quotes", helpFor(cmd))
+		}
+		return exactly(cmd, args)
+	}
+}
+
+// assignments is a check for arguments that are fields; a variable may stand for one.
+func assignments(_ *cobra.Command, args []string) error {
+	for _, arg := range args {
+		if _, err := ParseAssignment(arg); err != nil && !variableUse().MatchString(arg) {
+			return err
+		}
+	}
+	return nil
+}
+
 // atMostOne is a check for no argument or one.
 func atMostOne(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {

@@ -26,7 +26,7 @@ func newUnlock(d *Deps) *cobra.Command {
 else, and gives it to your commands until nobody has asked for --timeout, or
 "logout". Where it runs, commands ask for no master password.`,
 		Example: "  keyturn login\n  keyturn login --timeout 1h",
-		Args:    positional(), Annotations: notes(annotNeeds, needVault),
+		Args:    discreet(), Annotations: notes(annotNeeds, needVault),
 	}
 	cmd.Flags().DurationVar(&idle, "timeout", agentIdle, "end the agent when nobody asked for this `duration`")
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {

@@ -25,7 +25,7 @@ new one is asked for twice, or read from --new-password-file. What is sealed sta
 as it is: an older copy of the vault still opens with the older password. Where that
 matters, "rekey" seals everything anew.`,
 		Example: "  keyturn passwd\n  keyturn passwd --new-password-file new.txt",
-		Args:    positional(), Annotations: notes(annotNeeds, needVault),
+		Args:    discreet(), Annotations: notes(annotNeeds, needVault),
 	}
 	cmd.Flags().StringVar(&file, "new-password-file", "", "read the new master password from `FILE`, - for standard input")
 	cmd.Flags().Uint32Var(&kdfMemory, "kdf-memory", 0, "memory of the key derivation in `KIB`; 0 is the default")

@@ -32,6 +32,7 @@ pamHostname=$JSON:{"hostName":"h","port":"5986"}`,
 		Example: `  keyturn record-add -rt pamMachine -t SRV1 pamHostname=srv1.lab.example:5986 text.operatingSystem=windows
   keyturn record-add -rt pamDirectory -t LAB pamHostname=dc01.lab.example c.text.caFile=ca.pem
   keyturn record-add -rt pamUser -t svc_app 'login=LAB\svc_app' password=@svc_app.password`,
+		Args:        assignments,
 		Annotations: notes(annotNeeds, needVault, annotShort, "rt=record-type"),
 	}
 	f := cmd.Flags()

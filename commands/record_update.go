@@ -37,6 +37,7 @@ was removed stays in "record-history".`,
 		Example: `  keyturn record-update -r SRV1 pamHostname=srv1.lab.example:5986
   keyturn record-update -r svc_app password=@svc_app.password
   keyturn record-update -r svc_app --clear password --clear notes`,
+		Args:        assignments,
 		Annotations: notes(annotNeeds, needVault, annotRequired, "record", annotShort, "rt=record-type"),
 	}
 	f := cmd.Flags()

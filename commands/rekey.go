@@ -40,7 +40,7 @@ can be unlocked again. While a job has not ended the command is refused. Whateve
 it off, the vault opens as before or as after. Copies and backups from before still
 open with what opened them then, and plans written by --plan-out are void.`,
 		Example: "  keyturn rekey\n  keyturn rekey --keep ci.key --keep paper-code.txt\n  keyturn rekey --force",
-		Args:    positional(), Annotations: notes(annotNeeds, needVault),
+		Args:    discreet(), Annotations: notes(annotNeeds, needVault),
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&o.keep, "keep", nil, "keep the slot that opens with what is in `FILE`; can be given more than once")

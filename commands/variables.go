@@ -64,14 +64,17 @@ func literal(word, expanded string) string {
 	return expanded
 }
 
+// commandSet gives a variable a value, which may be a secret.
+const commandSet = "set"
+
 func newSet(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "set NAME VALUE",
+		Use:   commandSet + " NAME VALUE",
 		Short: "Set a variable for later lines",
 		Long: `Set a variable that later lines of the same shell or batch use as ${NAME}. It ends
 with the shell or batch; nothing is saved.`,
 		Example: "  set MACHINE SRV1\n  get ${MACHINE}",
-		Args:    positional("NAME", "VALUE"),
+		Args:    discreet("NAME", "VALUE"),
 	}
 	cmd.ValidArgsFunction = nothing
 	return d.leaf(cmd, func(_ context.Context, c *call) (output.View, error) {

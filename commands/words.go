@@ -3,8 +3,6 @@ package commands
 import (
 	"strings"
 	"unicode"
-
-	"keyturn/pkg/pam"
 )
 
 // A Word is one word of a command line.
@@ -19,14 +17,24 @@ type Word struct {
 // inner double spaces too; the quote itself is written twice there. A backslash
 // is a character like any other: CORP\svc_sql is an account, C:\ a folder.
 //
-// A quote that is not closed and control characters other than a tab are
-// ErrUsage.
+// A word that is # ends the line: what follows is a comment. A quote that is not
+// closed, control characters other than a tab, and the words with which other
+// shells join commands or send their output elsewhere are ErrUsage.
 func Split(line string) ([]string, error) {
 	if i := strings.IndexFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }); i >= 0 {
 		return nil, usagef("the command line holds a control character at position %d", i+1)
 	}
 	words := []string{}
 	for _, w := range Words(line) {
+		raw := line[w.Start:w.End] // a quoted word is none of these
+		if raw == comment {
+			break
+		}
+		if why := foreign(raw); why != "" {
+			return nil, usagef("%s is a word of other shells: %s; nothing was run", raw, why).
+				WithHint(`--output FILE writes a result to a file, --format json or csv shapes it; "keyturn COMMAND" in your own shell `+
+					`can be piped; where the word itself is meant it stands in quotes: "%s"`, raw)
+		}
 		if w.Open != 0 {
 			return nil, usagef("the quote %c that begins in word %d is not closed", w.Open, len(words)+1).
 				WithHint("a quote inside a word is written in the other kind of quotes: \"O'Brien\"")
@@ -34,6 +42,23 @@ func Split(line string) ([]string, error) {
 		words = append(words, w.Text)
 	}
 	return words, nil
+}
+
+// comment begins a line, or stands alone within one, that nobody runs from there on.
+const comment = "#"
+
+// foreign says what is wrong with a word that other shells understand; "" is nothing.
+// Only a word of its own, without quotes, is one: password=a|b is a value.
+func foreign(word string) string {
+	switch word {
+	case "|":
+		return "there are no pipes here"
+	case ">", ">>":
+		return "nothing is redirected here"
+	case "&&", ";":
+		return "a line is one command here"
+	}
+	return ""
 }
 
 // Words splits like [Split] but never fails, for completion: the last word may
@@ -99,7 +124,7 @@ func Quote(s string) string {
 	switch {
 	case s == "":
 		return `""`
-	case !strings.ContainsAny(s, " \t'\""):
+	case !strings.ContainsAny(s, " \t'\"") && s != comment && foreign(s) == "":
 		return s
 	case !strings.Contains(s, `"`):
 		return `"` + s + `"`
@@ -110,17 +135,34 @@ func Quote(s string) string {
 	}
 }
 
-// SplitBatch splits a line of a batch: nil for blank lines and comments. mayFail
-// is set for a line that starts with "@".
-func SplitBatch(line string) (words []string, mayFail bool, err error) {
+// Program is how hints and documentation begin a command, which are written for the
+// command line of another shell.
+const Program = "keyturn"
+
+// SplitLine splits a line of the shell or of a batch: nil for blank lines and
+// comments. mayFail is set for a line that starts with "@".
+func SplitLine(line string) (words []string, mayFail bool, err error) {
 	line = strings.TrimSpace(line)
-	if line == "" || line[0] == '#' {
+	if line == "" || strings.HasPrefix(line, comment) {
 		return nil, false, nil
 	}
 	line, mayFail = strings.CutPrefix(line, "@")
 	words, err = Split(line)
 	if err == nil && len(words) == 0 {
-		err = pam.Errorf(pam.ErrUsage, "there is no command after @")
+		err = usagef("there is no command after @")
+	}
+	if len(words) > 1 && words[0] == Program {
+		words = words[1:]
 	}
 	return words, mayFail, err
+}
+
+// Continued cuts the lonely backslash at the end of a line that goes on in the next
+// one. That of a path, like C:\, is part of its word, and a comment goes nowhere.
+func Continued(line string) (head string, goesOn bool) {
+	head, goesOn = strings.CutSuffix(strings.TrimRight(line, " \t\r"), `\`)
+	if !goesOn || head != "" && !isSpace(head[len(head)-1]) || strings.HasPrefix(strings.TrimSpace(head), comment) {
+		return line, false
+	}
+	return head, true
 }

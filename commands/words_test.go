@@ -28,6 +28,11 @@ func TestALineIsSplitAsItsWriterMeantIt(t *testing.T) {
 		{"white space around is nothing", "\t ls   -l \t", []string{"ls", "-l"}},
 		{"nothing is no word", "  ", []string{}},
 		{"a dollar and a hash are characters", `password=$GEN #x`, []string{"password=$GEN", "#x"}},
+		{"what follows a lonely hash is a comment", `ls -l # it's "here`, []string{"ls", "-l"}},
+		{
+			"the signs of other shells are characters of a word", `password=a|b x>y a;b >z |` + `| "|" '>' "#" &`,
+			[]string{"password=a|b", "x>y", "a;b", ">z", "||", "|", ">", "#", "&"},
+		},
 		{"other scripts are characters", `get "日本 語"`, []string{"get", "日本 語"}},
 	} {
 		got, err := commands.Split(c.line)
@@ -45,6 +50,35 @@ func TestALineThatCannotBeSplitIsAUsageError(t *testing.T) {
 	for _, line := range []string{`get "open`, `get 'open`, "get \x00", "get\r", "a\nb", "\x1b[A"} {
 		if words, err := commands.Split(line); pam.KindOf(err) != pam.ErrUsage || err == nil {
 			t.Errorf("Split(%q) = %q, %v", line, words, err)
+		}
+	}
+}
+
+func TestASignOfAnotherShellIsExplained(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"ls | grep x", "ls > out", "ls >> out", "ls && tree", "mkdir A ; mkdir B"} {
+		words, err := commands.Split(line)
+		if pam.KindOf(err) != pam.ErrUsage || err == nil || !strings.Contains(pam.HintOf(err), "--output") {
+			t.Errorf("Split(%q) = %q, %v", line, words, err)
+		}
+	}
+}
+
+func TestALineGoesOnAfterALonelyBackslash(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		line, head string
+		goesOn     bool
+	}{
+		{`record-add -t x \`, "record-add -t x ", true},
+		{"ls \\ \r", "ls ", true},
+		{`\`, "", true},
+		{`ls C:\`, `ls C:\`, false},
+		{`# and so on \`, `# and so on \`, false},
+		{"ls", "ls", false},
+	} {
+		if head, goesOn := commands.Continued(c.line); head != c.head || goesOn != c.goesOn {
+			t.Errorf("Continued(%q) = %q, %t", c.line, head, goesOn)
 		}
 	}
 }
@@ -88,14 +122,15 @@ func TestABatchLineSaysWhatItIs(t *testing.T) {
 		{"   # a comment", nil, false},
 		{"@ls -l", []string{"ls", "-l"}, true},
 		{" @ ls", []string{"ls"}, true},
+		{"keyturn get x  # as hints and the README write it", []string{"get", "x"}, false},
 		{"get #1", []string{"get", "#1"}, false},
 	} {
-		words, mayFail, err := commands.SplitBatch(c.line)
+		words, mayFail, err := commands.SplitLine(c.line)
 		if err != nil || mayFail != c.mayFail || !slices.Equal(words, c.words) {
-			t.Errorf("SplitBatch(%q) = %q, %t, %v", c.line, words, mayFail, err)
+			t.Errorf("SplitLine(%q) = %q, %t, %v", c.line, words, mayFail, err)
 		}
 	}
-	if _, _, err := commands.SplitBatch("@"); err == nil {
+	if _, _, err := commands.SplitLine("@"); err == nil {
 		t.Error("@ alone is no command")
 	}
 }
