@@ -272,10 +272,48 @@ func TestShellNeverRunsWhatIsPasted(t *testing.T) {
 	batch(t, dir, "init --kdf-memory 19456", "mkdir Keep")
 	s := openShell(t, dir)
 	s.send("\x1b[200~rmdir Keep\rmkdir Pasted\r\x1b[201~")
-	s.expect("rmdir Keep mkdir Pasted")
-	s.send("\x03tree\r")
+	s.expect(`2 lines were pasted: Enter runs them one by one, .*\n.*My Vault> rmdir Keep$`)
+	s.send("\x03")
+	s.expect(`1 more pasted line\(s\) dropped: they did not run\.\nMy Vault> $`)
+	s.send("tree\r")
 	s.expect(`└── Keep\n`)
 	s.send("quit\r")
+	s.ended(0)
+	if strings.Contains(s.printed(), "mkdir Pasted") {
+		t.Error("a pasted line was shown that nobody came to")
+	}
+}
+
+func TestPastedLinesRunOneByOne(t *testing.T) {
+	t.Parallel()
+	dir := home(t)
+	batch(t, dir, "init --kdf-memory 19456")
+	s := openShell(t, dir)
+	s.send("\x1b[200~# it's a comment\rmkdir A   # the first\r\rmkdir \\\r  B\rtree\r\x1b[201~")
+	s.expect(`3 lines were pasted.*\n.*My Vault> mkdir A   # the first$`)
+	s.send("\r")
+	s.expect(`\n.*My Vault> mkdir   B$`)
+	s.send("\r")
+	s.expect(`\n.*My Vault> tree`)
+	s.send("\r")
+	s.expect(`├── A\n└── B\n(?s:.*)My Vault> $`)
+	s.send("# nothing | here\r")
+	s.expect(`My Vault> $`)
+	s.send("ls | grep A\r")
+	s.expect(`keyturn: \| is a word of other shells: there are no pipes here; nothing was run\nhint: --output FILE`)
+	s.send("quit\r")
+	s.ended(0)
+}
+
+// Ctrl-D within a line takes the letter under the cursor away, and nothing else.
+func TestCtrlDWithinALineGoesOn(t *testing.T) {
+	t.Parallel()
+	dir := home(t)
+	batch(t, dir, "init --kdf-memory 19456")
+	s := openShell(t, dir)
+	s.send("whoxami\x02\x02\x02\x02\x04\r")
+	s.expect(`Records: 0(?s:.*)My Vault> $`)
+	s.send("\x04")
 	s.ended(0)
 }
 

@@ -17,12 +17,15 @@ import (
 // and prints nothing.
 func (s *shell) complete(d prompt.Document) []prompt.Suggest {
 	line := d.TextBeforeCursor()
-	if strings.TrimSpace(line) == "" {
+	words := commands.Words(line)
+	if len(words) == 0 || strings.HasPrefix(words[0].Text, "#") {
 		return nil
 	}
-	words := commands.Words(line)
 	args := []string{cobra.ShellCompRequestCmd}
-	for _, w := range words {
+	for i, w := range words {
+		if i == 0 && len(words) > 1 && w.Text == commands.Program { // as hints write it
+			continue
+		}
 		args = append(args, w.Text)
 	}
 	typed, want := "", ""
@@ -60,7 +63,7 @@ func suggestions(answer, typed, want string) []prompt.Suggest {
 		if !goesOn(text, want) {
 			continue
 		}
-		if text, ok := insertion(quoted(flag+text), typed); ok {
+		if text, ok := insertion(commands.Quote(strings.Map(printable, flag+text)), typed); ok {
 			found = append(found, prompt.Suggest{Text: text, Description: strings.Map(printable, description)})
 		}
 	}
@@ -70,18 +73,6 @@ func suggestions(answer, typed, want string) []prompt.Suggest {
 // goesOn reports whether text begins with what was typed, whatever its case.
 func goesOn(text, typed string) bool {
 	return len(text) >= len(typed) && strings.EqualFold(text[:len(typed)], typed)
-}
-
-// quoted is a word as it is typed: with a space in it, within quotes.
-func quoted(word string) string {
-	word = strings.Map(printable, word)
-	if !strings.ContainsAny(word, " \t'\"") {
-		return word
-	}
-	if !strings.Contains(word, `"`) {
-		return `"` + word + `"`
-	}
-	return "'" + strings.ReplaceAll(word, "'", "''") + "'"
 }
 
 // insertion is what replaces the typed text after its last space: the prompt

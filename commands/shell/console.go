@@ -3,7 +3,6 @@ package shell
 import (
 	"bytes"
 	"errors"
-	"strings"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -25,18 +24,11 @@ var errNothing = errors.New("nothing was typed")
 // key that no keyboard has.
 var wakeKey = []byte{0x1b, 0x5b, 0x24, 0x3b, 0x32, 0x7e}
 
-const (
-	pasteOn  = "\x1b[?2004h"
-	pasteOff = "\x1b[?2004l"
-)
-
-var pasteBegin, pasteEnd = []byte("\x1b[200~"), []byte("\x1b[201~")
-
-const keyControlD = 4
+const keyControlC, keyControlD = 3, 4
 
 // A console is the prompt's input: it cuts what is typed into keys, keeps what
-// was typed ahead of a running command, makes a paste one line that is not run
-// by itself, and can be woken from another goroutine.
+// was typed ahead of a running command, hands pasted lines over one by one, and can
+// be woken from another goroutine.
 //
 // It stands in place of the library's own input and loop, which deadlock when
 // the window is resized, and leave the terminal raw.
@@ -44,7 +36,9 @@ type console struct {
 	tty     tty
 	restore func() error
 	pending []byte
-	held    bool // a line was handed over: the rest waits for the next prompt
+	pasted  []string     // lines that wait for those before them to be run
+	held    atomic.Bool  // a line was handed over: the rest waits for the next prompt
+	say     func(string) // has something told above the prompt; may be nil
 
 	wake    atomic.Bool // somebody wants the prompt to return
 	woken   atomic.Bool // the prompt returned because of it
@@ -56,7 +50,7 @@ type console struct {
 // dropLine makes the next prompt begin with an empty line, whatever stands in it.
 func (c *console) dropLine() {
 	const toEnd, killAll = 5, 21 // Ctrl-E, Ctrl-U
-	c.pending = []byte{toEnd, killAll}
+	c.pending, c.pasted = []byte{toEnd, killAll}, nil
 }
 
 // Setup puts the terminal into raw mode for one line.
@@ -65,7 +59,10 @@ func (c *console) Setup() error {
 	if err != nil {
 		return err
 	}
-	c.restore, c.held = restore, false
+	c.restore = restore
+	if c.held.Swap(false) && c.entered() {
+		c.offer()
+	}
 	c.woken.Store(false)
 	c.tty.write(pasteOn)
 	return nil
@@ -95,12 +92,13 @@ func (c *console) GetWinSize() *prompt.WinSize {
 
 // Read returns one key, or an error when there is none yet.
 func (c *console) Read() ([]byte, error) {
-	if c.held {
+	if c.held.Load() {
 		return nil, errNothing
 	}
 	if c.wake.Swap(false) {
-		c.held = true
+		c.held.Store(true)
 		c.woken.Store(true)
+		c.lastKey.Store(0) // nobody pressed it
 		return wakeKey, nil
 	}
 	if len(c.pending) == 0 || !c.complete() {
@@ -120,9 +118,21 @@ func (c *console) Read() ([]byte, error) {
 		c.onKey()
 	}
 	c.lastKey.Store(int32(key[0]))
-	c.held = key[0] == '\r' || key[0] == '\n' || key[0] == keyControlD
+	c.held.Store(c.entered() || key[0] == keyControlD)
+	if key[0] == keyControlC {
+		c.drop()
+	}
 	return key, nil
 }
+
+// entered reports whether the last key was Enter.
+func (c *console) entered() bool {
+	key := c.lastKey.Load()
+	return key == '\r' || key == '\n'
+}
+
+// goOn takes back that a key ended the line: Ctrl-D only does in an empty one.
+func (c *console) goOn() { c.held.Store(false) }
 
 // complete reports whether a letter or a paste that has begun has also ended.
 func (c *console) complete() bool {
@@ -160,25 +170,6 @@ func (c *console) next() []byte {
 		n += size
 	}
 	return c.take(n)
-}
-
-// paste is a pasted text as one line: its ends of line and tabs become spaces,
-// so that nothing pasted runs by itself.
-func (c *console) paste() []byte {
-	end := bytes.Index(c.pending, pasteEnd)
-	if end < 0 {
-		return nil
-	}
-	text := c.take(end + len(pasteEnd))[len(pasteBegin):end]
-	return []byte(strings.Map(func(r rune) rune {
-		switch {
-		case r == '\r' || r == '\n' || r == '\t':
-			return ' '
-		case r < 0x20 || r == 0x7f || r == utf8.RuneError:
-			return -1
-		}
-		return r
-	}, strings.TrimRight(string(text), "\r\n")))
 }
 
 // escape is one key that begins with ESC: the longest one known; an unknown

@@ -50,7 +50,7 @@ func keys(t *testing.T, pieces ...string) []string {
 	c := &console{tty: tty}
 	var got []string
 	for range 100 {
-		if c.held || c.restore == nil {
+		if c.held.Load() || c.restore == nil {
 			if err := c.Setup(); err != nil {
 				t.Fatal(err)
 			}
@@ -71,8 +71,22 @@ func TestWhatIsTypedBecomesKeys(t *testing.T) {
 	}{
 		{"letters come as they are typed", []string{"ls", "\r"}, []string{"ls", "\r"}},
 		{"a line typed ahead waits its turn", []string{"a\rb\r"}, []string{"a", "\r", "b", "\r"}},
-		{"a paste is one line and never runs by itself", []string{"\x1b[200~rm A\nrm B\n\x1b[201~"}, []string{"rm A rm B"}},
-		{"a paste in pieces is still one", []string{"\x1b[200~one\r", "two\x1b[201~x"}, []string{"one two", "x"}},
+		{"a pasted line never runs by itself", []string{"\x1b[200~rm A\n\x1b[201~"}, []string{"rm A"}},
+		{
+			"of pasted lines each waits for its Enter",
+			[]string{"\x1b[200~rm A\nrm B\r\nrm C\n\x1b[201~", "\r", "\n", "\r", "\r"},
+			[]string{"rm A", "\r", "rm B", "\n", "rm C", "\r", "\r"},
+		},
+		{
+			"a paste among pasted lines comes before what is left of them",
+			[]string{"\x1b[200~a\rd\x1b[201~", "\x1b[200~b\rc\x1b[201~", "\r\r\r"},
+			[]string{"a", "b", "\r", "c", "\r", "d", "\r"},
+		},
+		{"Ctrl-C drops pasted lines", []string{"\x1b[200~a\rb\rc\x1b[201~", "\r", "\x03", "\r"}, []string{"a", "\r", "b", "\x03", "\r"}},
+		{"comments and blank lines are not pasted", []string{"\x1b[200~# it's\n\na\n  # b\nc\x1b[201~\r"}, []string{"a", "\r", "c"}},
+		{"a pasted line goes on after a backslash", []string{"\x1b[200~a \\\n  b \\\n# c\nd \\\n\x1b[201~\r"}, []string{"a   b # c", "\r", "d \\"}},
+		{"a pasted comment is kept where it is all there is", []string{"\x1b[200~#1\x1b[201~"}, []string{"#1"}},
+		{"a paste in pieces is still one", []string{"\x1b[200~one\r", "two\x1b[201~x\r"}, []string{"one", "x", "\r", "two"}},
 		{"a paste loses its control characters", []string{"\x1b[200~a\x1b]0;t\x07b\x1b[201~"}, []string{"a]0;tb"}},
 		{"an arrow is one key", []string{"\x1b[A"}, []string{"\x1b[A"}},
 		{"an unknown sequence is swallowed whole", []string{"\x1b[99;99Hx"}, []string{"x"}},
@@ -94,11 +108,13 @@ func TestTheConsoleCanBeWokenAndTellsTheEnd(t *testing.T) {
 	if err := c.Setup(); err != nil {
 		t.Fatal(err)
 	}
+	c.pasted = []string{"next"}
+	c.lastKey.Store('\r')
 	c.wake.Store(true)
 	if key, err := c.Read(); err != nil || prompt.GetKey(key) != prompt.F24 || !c.woken.Load() {
 		t.Errorf("got %q, %v", key, err)
 	}
-	if err := errors.Join(c.TearDown(), c.Setup()); err != nil || c.woken.Load() {
+	if err := errors.Join(c.TearDown(), c.Setup()); err != nil || c.woken.Load() || len(c.pasted) != 1 {
 		t.Errorf("a new line is woken already: %v", err)
 	}
 	tty.end = true
@@ -140,11 +156,12 @@ func TestTheHistoryKeepsNoSecrets(t *testing.T) {
 		"record-update -r a password = hunter2", "ru a password =hunter2", "ru a password= hunter2", `ru a passw''ord=hunter2`, `ru a "pass"word=hunter2`,
 		"ru x 'c.secret.api key=hunter2'", "ru x 'password=hunter2", "passwd hunter2", "PASSWD hunter2", "login hunter2", "unlock hunter2", "rekey hunter2",
 		"key add --new-password hunter2", "key add --new-password=hunter2", "key add hunter2", "init --password hunter2", "set A hunter2", "  set A hunter2",
+		"keyturn passwd hunter2", "@passwd hunter2", "@ keyturn set A hunter2", "ls # password=hunter2", "# passwd hunter2",
 	} {
 		h.add(line)
 	}
 	kept := []string{
-		"passwd", "login", "key list", "key add --recovery", "record-add -t login -t x c.text.pin=1", "find-password login",
+		"passwd", "login", "key list", "key add --recovery", "record-add -t login -t x c.text.pin=1", "find-password login", "# ls", "keyturn passwd",
 		"import --keepass-password-file pw a.kdbx", "help passwd",
 	}
 	for _, line := range kept {

@@ -44,8 +44,11 @@ func asks(command string) bool {
 // A file name and a question are no secrets, but a line is cheap to type again.
 func carriesSecret(line string) bool {
 	var words []string
-	for _, w := range commands.Words(line) {
+	for _, w := range commands.Words(strings.TrimLeft(line, "@# \t")) {
 		words = append(words, w.Text)
+	}
+	if len(words) > 1 && words[0] == commands.Program {
+		words = words[1:]
 	}
 	if len(words) == 0 {
 		return false

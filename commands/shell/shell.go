@@ -98,6 +98,7 @@ func newShell(o Options) (*shell, error) {
 	d.Interactive = true
 	d.StartJob = s.announced(o.Deps.StartJob)
 	s.deps = &d
+	s.console.say = s.tell
 	s.history = openHistory(o.History)
 	s.search.history = s.history
 	d.History = func() []string { return slices.Clone(s.history.last) }
@@ -107,6 +108,7 @@ func newShell(o Options) (*shell, error) {
 		prompt.OptionHistory(s.history.lines()), prompt.OptionCompletionWordSeparator(" "),
 		prompt.OptionPrefixTextColor(prompt.DefaultColor), prompt.OptionInputTextColor(prompt.DefaultColor),
 		prompt.OptionAddKeyBind(prompt.KeyBind{Key: prompt.ControlR, Fn: s.search.back}),
+		prompt.OptionAddKeyBind(prompt.KeyBind{Key: prompt.ControlD, Fn: func(*prompt.Buffer) { s.console.goOn() }}),
 		prompt.OptionSetExitCheckerOnInput(func(string, bool) bool { return s.console.woken.Load() }),
 	)
 	return s, nil
@@ -176,29 +178,30 @@ func (s *shell) forget() { _ = prompt.OptionHistory(s.history.lines())(s.prompt)
 func (s *shell) collect(line string) (whole string, complete bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if head, more := strings.CutSuffix(line, `\`); more && (head == "" || strings.HasSuffix(head, " ")) {
-		s.lines = append(s.lines, head)
+	head, goesOn := commands.Continued(line)
+	s.lines = append(s.lines, head)
+	if goesOn {
 		return "", false
 	}
-	whole = strings.Join(append(s.lines, line), "")
+	whole = strings.Join(s.lines, "")
 	s.lines = nil
 	return whole, true
 }
 
-// run runs one line and reports whether it asks to leave. An interrupt ends the
-// command and nothing else.
+// run runs one line, by the rules of a batch, and reports whether it asks to leave.
+// An interrupt ends the command and nothing else.
 func (s *shell) run(ctx context.Context, line string) (leave bool) {
 	if strings.TrimSpace(line) == "" {
 		return false
 	}
 	s.history.add(line)
-	words, err := commands.Split(line)
+	words, _, err := commands.SplitLine(line)
 	if err != nil {
 		s.deps.Report(err, nil)
 		return false
 	}
-	if len(words) > 1 && words[0] == program { // as hints write it
-		words = words[1:]
+	if words == nil {
+		return false
 	}
 	if commands.Quits(words) {
 		return true
@@ -208,9 +211,6 @@ func (s *shell) run(ctx context.Context, line string) (leave bool) {
 	commands.Run(ctx, s.deps, words)
 	return false
 }
-
-// program is how hints begin, which are written for the command line.
-const program = "keyturn"
 
 // prefix is the prompt: the vault, and the folder one is in.
 func (s *shell) prefix() (string, bool) {
