@@ -109,7 +109,7 @@ passwords they have, and its records can be changed and removed again.`,
 			return output.View{}, pam.Errorf(pam.ErrConflict, "job %s is at its end: %s", j.ID, j.State)
 		case changing(j):
 			return output.View{}, pam.Errorf(pam.ErrConflict,
-				"job %s is changing the password: this cannot be undone half-way", j.ID).
+				"job %s cannot be stopped any more: %s", j.ID, standing(j)).
 				WithHint("%s", jobHint(j))
 		}
 		return shownIf(c.vault.RequestCancel(ctx, j.ID),

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -122,8 +123,8 @@ func (c *call) left(ctx context.Context, id pam.UID) (pam.Job, error) {
 	case err == nil && j.State.Terminal():
 		return j, nil
 	case err != nil || changing(j):
-		return j, pam.Errorf(pam.ErrPartial, "not waited for any more, job %s goes on in its own process; "+
-			"it is past the point where it can be stopped", id).WithHint("keyturn pam action job-info %s --wait", id)
+		return j, pam.Errorf(pam.ErrPartial, "not waited for any more, job %s goes on in its own process: %s", id, standing(j)).
+			WithHint("keyturn pam action job-info %s --wait shows its end, and what is left to do then", id)
 	case j.Cancel:
 		return j, pam.Errorf(pam.ErrInterrupted, "not waited for any more, job %s ends in its own process: it was asked to stop", id).
 			WithHint("keyturn pam action job-info %s --wait", id)
@@ -142,8 +143,8 @@ func (c *call) requestCancel(ctx context.Context, id pam.UID) {
 	switch {
 	case c.format != output.FormatTable: // standard error is for programs
 	case late:
-		c.sayf("job %s is changing the password: this cannot be undone half-way; waiting for its end, "+
-			"and interrupt again to leave it alone with its own process", id)
+		c.sayf("job %s cannot be stopped any more: %s; waiting for its end, and interrupt again to leave it alone with its own process",
+			id, standing(j))
 	case err != nil:
 		c.sayf("keyturn: job %s could not be asked to stop: %s", id, message(err))
 	default:
@@ -151,8 +152,28 @@ func (c *call) requestCancel(ctx context.Context, id pam.UID) {
 	}
 }
 
-// changing reports whether a job is past the point where it can be stopped.
-func changing(j pam.Job) bool { return j.Phase != "" && j.Phase != pam.PhaseLook }
+// changing reports whether a job is past the point where it can be stopped: a new
+// password is, or may be, where it is decided. One that was taken up again is from its
+// beginning.
+func changing(j pam.Job) bool {
+	return j.Phase != "" && j.Phase != pam.PhaseLook || j.Generation != 0 && j.Outcome != pam.OutcomeRefused
+}
+
+// standing says of a job that cannot be stopped any more what has changed, and what
+// it is doing.
+func standing(j pam.Job) string {
+	if !j.Committed {
+		return "the new password may be set already"
+	}
+	doing := map[pam.Phase]string{
+		pam.PhaseLook: "the machines are being looked at", pam.PhaseUpdate: "what stores it is being updated",
+		pam.PhaseRestart: "what was running is being restarted", pam.PhaseRepair: "what was left stopped is being started",
+	}[j.Phase]
+	if doing == "" {
+		return "the password is changed"
+	}
+	return "the password is changed, and " + doing
+}
 
 // newProgress begins with what was done to a job before, which is no news.
 func (c *call) newProgress(j pam.Job) *progress {
@@ -265,6 +286,25 @@ func Unfinished(j pam.Job, why error) error {
 		return err.WithHint("%s; then: keyturn pam action resume %s", hint, j.ID)
 	}
 	return err.WithHint("keyturn pam action resume %s", j.ID)
+}
+
+// Ending says in lines how a job ended that was waited for, or that its process did
+// before, and what to do next.
+func Ending(j pam.Job, err error) string {
+	if err == nil && !j.State.Terminal() {
+		err = ended(j)
+	}
+	text, next := fmt.Sprintf("job %s %s: %s", j.ID, j.State, messageOf(j)), hintOf(j)
+	if err != nil {
+		text, next = message(err), pam.HintOf(err)
+	}
+	if n := len(j.Warnings); n > 0 {
+		text += fmt.Sprintf("\n%d warning(s): keyturn pam action job-info %s", n, j.ID)
+	}
+	if next != "" {
+		text += "\nNext: " + next
+	}
+	return text
 }
 
 // ended turns how a job ended into the command's error: nil for success. A job

@@ -70,9 +70,30 @@ func TestShellTellsOfTheEndOfAJob(t *testing.T) {
 	s.expect(`Scheduled action id: .*\n(?s:.*)My Vault> $`)
 	s.send("lock\r")
 	s.expect(`The vault is locked`)
-	s.expect(`job \S{22} goes on; it is not watched any more, because the vault was locked\nhint: keyturn pam action job-info \S{22} --wait\n`)
+	s.expect(`job \S{22} goes on; it is not watched any more, because the vault was locked\nNext: keyturn pam action job-info \S{22} --wait\n`)
 	s.send("\x04")
 	s.ended(0)
+}
+
+// A job that restarted nothing says above the prompt how that is done later. Who leaves
+// while one runs is told that it goes on, and it does.
+func TestShellTellsWhatIsLeftOfAJob(t *testing.T) {
+	t.Parallel()
+	dir := home(t)
+	fleet(t, dir)
+	s := openShell(t, dir)
+	s.send("pam action rotate -r svc_app --no-restart\r")
+	s.expect(`Scheduled action id: `)
+	s.expect(`job \S{22} finished: Rotation completed .*\n(\d warning.*\n)?Next: keyturn pam action restart \S{22} restarts what still runs with the old password\n`)
+	job := regexp.MustCompile(`action restart (\S{22})`).FindStringSubmatch(s.printed())[1]
+	s.send("pam action restart " + job + " --no-wait\r")
+	s.expect(`Scheduled action id: .*\n(?s:.*)My Vault> $`)
+	s.send("quit\r")
+	s.expect(`job ` + job + ` of LAB\\svc_app goes on in its own process, without this shell\nNext: keyturn pam action job-info ` + job + ` --wait\n`)
+	s.ended(0)
+	s = openTerm(t, dir, "pam", "action", "job-info", job, "--wait")
+	s.expect(`Status +: finished`)
+	s.exited(0)
 }
 
 // The first Ctrl-C asks a job to stop, which is too late here; the second leaves it
@@ -84,10 +105,11 @@ func TestT05ASecondCtrlCLeavesTheJobToItself(t *testing.T) {
 	s := openTerm(t, dir, "pam", "action", "rotate", "-r", "svc_app", "--settle", "3s")
 	s.expect(`restarting what was running\n`)
 	s.send("\x03")
-	s.expect(`job \S{22} is changing the password: this cannot be undone half-way; waiting for its end, and interrupt again to leave it`)
+	s.expect(`job \S{22} cannot be stopped any more: the password is changed, and what was running is being restarted; ` +
+		`waiting for its end, and interrupt again to leave it alone with its own process`)
 	s.send("\x03")
-	s.expect(`keyturn: not waited for any more, job \S{22} goes on in its own process; it is past the point where it can be stopped\n` +
-		`hint: keyturn pam action job-info \S{22} --wait\n$`)
+	s.expect(`keyturn: not waited for any more, job \S{22} goes on in its own process: the password is changed, and what was running is being restarted\n` +
+		`hint: keyturn pam action job-info \S{22} --wait shows its end, and what is left to do then\n$`)
 	s.exited(6)
 
 	job := regexp.MustCompile(`Scheduled action id: (\S{22})`).FindStringSubmatch(s.printed())

@@ -62,7 +62,11 @@ func Run(ctx context.Context, o Options) error {
 		case <-ctx.Done():
 		}
 	}()
-	return s.loop(ctx)
+	err = s.loop(ctx)
+	if !s.console.ended.Load() {
+		s.leaveJobs()
+	}
+	return err
 }
 
 type shell struct {
@@ -79,9 +83,10 @@ type shell struct {
 	expired  flag // nobody typed anything for idle
 	locked   flag // as Session.Locked at the last prompt, for goroutines
 
-	mu    sync.Mutex
-	news  []string // to be said above the prompt
-	lines []string // of a command that goes on after a backslash
+	mu      sync.Mutex
+	news    []string  // to be said above the prompt
+	lines   []string  // of a command that goes on after a backslash
+	running []pam.Job // begun here, and their end was not told
 }
 
 func newShell(o Options) (*shell, error) {
@@ -242,58 +247,6 @@ func (s *shell) folder() string {
 		path = "/..." + string(r[len(r)-longest:])
 	}
 	return strings.Map(printable, path)
-}
-
-// announced wraps the way jobs are started: each one's end is told above the
-// prompt, whoever else waits for it.
-func (s *shell) announced(start commands.StartJob) commands.StartJob {
-	if start == nil {
-		return nil
-	}
-	return func(ctx context.Context, j pam.Job) (commands.WaitJob, error) {
-		wait, err := start(context.WithoutCancel(ctx), j)
-		if err != nil {
-			return nil, err
-		}
-		ended := make(chan struct{})
-		var last pam.Job
-		var failure error
-		go func() {
-			last, failure = wait(context.WithoutCancel(ctx), func(pam.Job) {})
-			close(ended)
-			if failure != nil && s.locked.Load() {
-				s.tell(unwatched(j.ID))
-				return
-			}
-			s.tell(announcement(last, failure))
-		}()
-		return func(ctx context.Context, _ func(pam.Job)) (pam.Job, error) {
-			select {
-			case <-ended:
-				return last, failure
-			case <-ctx.Done():
-				return j, ctx.Err()
-			}
-		}, nil
-	}
-}
-
-// unwatched is told of a job that cannot be read any more, because the vault was
-// locked while it ran.
-func unwatched(id pam.UID) string {
-	return fmt.Sprintf("job %s goes on; it is not watched any more, because the vault was locked\n"+
-		"hint: keyturn pam action job-info %s --wait", id, id)
-}
-
-func announcement(j pam.Job, err error) string {
-	if err != nil {
-		return fmt.Sprintf("job %s: %v", j.ID, err)
-	}
-	text := fmt.Sprintf("job %s %s: %s", j.ID, j.State, j.Message)
-	if j.Hint != "" {
-		text += "\nhint: " + j.Hint
-	}
-	return text
 }
 
 // tell has a text said above the prompt, at once if the prompt waits.
