@@ -45,6 +45,8 @@ func (v *Vault) Stage(ctx context.Context, job, account pam.UID, next secret.Val
 		}
 		if found {
 			g, err = t.takeOver(ctx, g, job)
+		} else if err = v.reserve(); err != nil {
+			err = v.errNoBallast(err)
 		} else {
 			j.Outcome = pam.OutcomeNone
 			g, err = t.addGeneration(ctx, pam.Generation{
@@ -100,7 +102,7 @@ func (v *Vault) SetOutcome(ctx context.Context, job pam.UID, o pam.Outcome, ev p
 // Unlocking (barrier) notes in the audit log that the job is about to unlock its
 // account at the authority. Whether it came to that is the job's message.
 func (v *Vault) Unlocking(ctx context.Context, job pam.UID) error {
-	return v.update(ctx, "note the unlocking of job "+string(job), func(t *txn) error {
+	return v.insist(ctx, "note the unlocking of job "+string(job), func(t *txn) error {
 		j, err := t.job(ctx, job)
 		if err != nil {
 			return err

@@ -20,6 +20,9 @@ const (
 	sqliteBroken = 11 // a page is not what it should be
 	sqliteRead   = 8  // the file, or its folder, cannot be written
 	sqliteIO     = 10 // a system call failed
+
+	sqliteWrite = sqliteIO | 3<<8  // of them, the one that writes
+	sqliteShare = sqliteIO | 19<<8 // the one that makes room for what processes share
 )
 
 // dbError turns a database failure into what a person can act on. doing says

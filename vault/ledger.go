@@ -11,7 +11,7 @@ import (
 
 // editJob changes a job's own row.
 func (v *Vault) editJob(ctx context.Context, doing string, id pam.UID, edit func(*txn, *jobRow) error) error {
-	return v.update(ctx, doing+" "+string(id), func(t *txn) error {
+	return v.insist(ctx, doing+" "+string(id), func(t *txn) error {
 		j, err := t.job(ctx, id)
 		if err != nil {
 			return err
@@ -91,7 +91,7 @@ func (v *Vault) CancelRequested(ctx context.Context, job pam.UID) (bool, error) 
 
 // SaveRestartPlan (barrier) is called before the first stop.
 func (v *Vault) SaveRestartPlan(ctx context.Context, job pam.UID, p pam.RestartPlan) error {
-	return v.update(ctx, "save the restart plan of job "+string(job), func(t *txn) error {
+	return v.insist(ctx, "save the restart plan of job "+string(job), func(t *txn) error {
 		if _, err := t.job(ctx, job); err != nil {
 			return err
 		}
@@ -118,7 +118,7 @@ func (v *Vault) SaveSteps(ctx context.Context, steps []pam.Step) error {
 	if len(steps) == 0 {
 		return nil
 	}
-	return v.update(ctx, "save steps of job "+string(steps[0].Job), func(t *txn) error {
+	return v.insist(ctx, "save steps of job "+string(steps[0].Job), func(t *txn) error {
 		next := map[pam.UID]int64{}
 		for _, s := range steps {
 			if next[s.Job] == 0 {

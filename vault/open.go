@@ -46,7 +46,12 @@ func Open(ctx context.Context, dir string, key secret.Value, o Options) (*Vault,
 	if err != nil {
 		return nil, err
 	}
-	if err := v.firstLook(ctx); err != nil {
+	err = v.firstLook(ctx)
+	if noRoom(err) { // no process has it open, so that no rotation under way needs the ballast
+		v.makeRoom(ctx)
+		err = v.firstLook(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
 	v.endRekey(ctx)
