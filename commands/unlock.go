@@ -23,6 +23,8 @@ const (
 	EnvPasswordFile = "KEYTURN_PASSWORD_FILE"
 	EnvKeyFile      = "KEYTURN_KEY_FILE"
 	EnvIdentity     = "KEYTURN_IDENTITY"
+	// EnvNetwork, set to 1, lets a vault lie on a network file system.
+	EnvNetwork = "KEYTURN_FORCE_NETWORK"
 )
 
 const (

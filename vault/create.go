@@ -28,7 +28,7 @@ const (
 // The header is the last to get its name: a vault exists when it does. What a
 // creation that was cut off left behind is cleaned up by the next.
 func Create(ctx context.Context, dir string, passphrase secret.Value, o Options) (*Vault, error) {
-	if err := o.check(); err != nil {
+	if err := o.check(dir); err != nil {
 		return nil, err
 	}
 	kdf := seal.DefaultKDF()

@@ -29,7 +29,7 @@ func ID(dir string) (pam.UID, error) {
 // key is not this vault's; ErrConflict when a newer program wrote it, or when its
 // key is replaced at that moment.
 func Open(ctx context.Context, dir string, key secret.Value, o Options) (*Vault, error) {
-	if err := o.check(); err != nil {
+	if err := o.check(dir); err != nil {
 		return nil, err
 	}
 	h, err := headerFor(ctx, dir, key)
@@ -58,11 +58,12 @@ func Open(ctx context.Context, dir string, key secret.Value, o Options) (*Vault,
 	return v, nil
 }
 
-func (o Options) check() error {
+// check looks at what a vault in dir would be opened or made with.
+func (o Options) check(dir string) error {
 	if o.Now == nil || o.Random == nil {
 		return pam.Errorf(pam.ErrInternal, "vault options: a clock and a source of randomness are required")
 	}
-	return nil
+	return o.checkPlace(dir)
 }
 
 // newVault opens the database file called name in dir; it reads nothing yet.

@@ -60,7 +60,7 @@ func (s Salvage) Complete() bool {
 // nothing is ever read that another row wrote. ErrIO when nothing at all is
 // proven, ErrConflict when out holds a vault.
 func SalvageVault(ctx context.Context, dir, out string, key secret.Value, o Options) (Salvage, error) {
-	if err := o.check(); err != nil {
+	if err := o.check(out); err != nil {
 		return Salvage{}, err
 	}
 	h, err := headerFor(ctx, dir, key)

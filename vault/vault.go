@@ -25,6 +25,8 @@ type Options struct {
 	Now       func() time.Time // the clock; required
 	Random    io.Reader        // crypto/rand.Reader outside tests; required
 	Actor     string           // who is named in the audit trail
+	// Network allows a folder on a network file system.
+	Network bool
 	// AnchorDir is a folder outside of the vault's, where it is noted which state
 	// of the vault was seen last; "" notes none.
 	AnchorDir string

@@ -75,7 +75,7 @@ func runnerEnv() []string {
 	env := []string{} // not nil: nil would pass everything on
 	for _, name := range []string{
 		"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GOCOVERDIR", "GORACE", "XDG_STATE_HOME",
-		"SSH_AUTH_SOCK",
+		"SSH_AUTH_SOCK", commands.EnvNetwork,
 		"SYSTEMROOT", "SYSTEMDRIVE", "USERPROFILE", "LOCALAPPDATA", "TEMP", "TMP",
 	} {
 		if value, ok := os.LookupEnv(name); ok {

@@ -32,7 +32,10 @@ func (p *process) close() {
 }
 
 func (p *process) options(kdfMemory uint32) vault.Options {
-	return vault.Options{KDFMemory: kdfMemory, Now: p.d.Now, Random: p.d.Random, Actor: actor(), AnchorDir: p.anchors}
+	return vault.Options{
+		KDFMemory: kdfMemory, Now: p.d.Now, Random: p.d.Random, Actor: actor(), AnchorDir: p.anchors,
+		Network: os.Getenv(commands.EnvNetwork) == "1",
+	}
 }
 
 // vault opens the vault once.
