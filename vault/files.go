@@ -18,6 +18,7 @@ const (
 	locksDir     = "locks"
 	createLock   = "create"      // in locksDir: held while a vault is being made
 	headerLock   = "header"      // in locksDir: held while the header is replaced
+	agentLock    = "agent"       // in locksDir: held while the agent is started
 	turnLock     = "turn"        // in locksDir: held by the writer that is next
 	nextHeader   = "header.next" // of a key that the vault is about to get
 

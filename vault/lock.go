@@ -114,6 +114,18 @@ func (v *Vault) waitTurn(ctx context.Context) *Lock {
 	}
 }
 
+// LockAgent waits until no other process is starting the agent of the vault: each of
+// several would end the one of another. Nil when the lock cannot be had.
+func (v *Vault) LockAgent(ctx context.Context) *Lock {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		if l, err := v.tryNamed(ctx, agentLock); l != nil || err != nil {
+			return l
+		}
+	}
+}
+
 // lockFile locks a file; nil when somebody else has it.
 func lockFile(path string) (*Lock, error) {
 	f, err := openLockFile(path)
@@ -143,8 +155,11 @@ func (l *Lock) sign(o owner) {
 	_, _ = l.file.WriteAt(b, 0)
 }
 
-// Release gives the lock back.
+// Release gives the lock back; that of a nil Lock is nothing.
 func (l *Lock) Release() error {
+	if l == nil {
+		return nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {

@@ -46,7 +46,8 @@ func (p *process) agentKey(ctx context.Context, dir string) secret.Value {
 }
 
 // startAgent starts "keyturn agent-runner" with the key of the open vault, and
-// waits until it answers. One that runs already is replaced.
+// waits until it answers. One that runs already is replaced, also by one of several
+// that start at once: they take turns.
 func (p *process) startAgent(ctx context.Context, idle time.Duration) (time.Time, error) {
 	v, err := p.vault(ctx)
 	if err != nil {
@@ -56,6 +57,8 @@ func (p *process) startAgent(ctx context.Context, idle time.Duration) (time.Time
 	if err != nil {
 		return time.Time{}, err
 	}
+	turn := v.LockAgent(ctx)
+	defer turn.Release() //nolint:errcheck // the descriptor is closed in any case
 	if err := agent.Lock(ctx, socket); err != nil && !errors.Is(err, agent.ErrNone) {
 		return time.Time{}, err
 	}

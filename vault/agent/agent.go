@@ -190,10 +190,26 @@ type Held struct {
 // when none runs.
 func Key(ctx context.Context, socket string) (Held, error) { return call(ctx, socket, opKey) }
 
-// Lock ends the agent of a socket. ErrNone when none runs.
+// Lock ends the agent of a socket and waits until that is gone: removing it is the
+// last that an agent does, and must not meet the next one's. ErrNone when none runs.
 func Lock(ctx context.Context, socket string) error {
-	_, err := call(ctx, socket, opLock)
-	return err
+	if _, err := call(ctx, socket, opLock); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	for {
+		conn, err := dial(ctx, socket)
+		if err != nil {
+			return nil //nolint:nilerr // it is gone
+		}
+		_ = conn.Close()
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return pam.Errorf(pam.ErrIO, "the agent has forgotten its key, and goes on holding its socket %s", socket)
+		}
+	}
 }
 
 func call(ctx context.Context, socket, op string) (Held, error) {

@@ -54,8 +54,20 @@ func TestAnAgentGivesItsKeyUntilItIsLocked(t *testing.T) {
 	if err := agent.Lock(t.Context(), socket); err != nil {
 		t.Fatal(err)
 	}
+	again, err := agent.Listen(t.Context(), key(), agent.Options{Socket: socket, Idle: time.Hour, Now: time.Now})
+	if err != nil {
+		t.Fatal("the next agent: ", err)
+	}
 	if err := <-ended; err != nil {
 		t.Errorf("it ended with %v", err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- again.Serve(t.Context()) }()
+	if err := agent.Lock(t.Context(), socket); err != nil {
+		t.Errorf("the end of the first agent took the socket of the next one: %v", err)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("the next one ended with %v", err)
 	}
 	if _, err := agent.Key(t.Context(), socket); !errors.Is(err, agent.ErrNone) {
 		t.Errorf("after its end: %v", err)
