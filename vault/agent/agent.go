@@ -201,7 +201,7 @@ func Lock(ctx context.Context, socket string) error {
 	for {
 		conn, err := dial(ctx, socket)
 		if err != nil {
-			return nil //nolint:nilerr // it is gone
+			return nil // it is gone
 		}
 		_ = conn.Close()
 		select {
