@@ -175,7 +175,10 @@ func (c *call) findDiscovery(ctx context.Context, id string) (report, error) {
 }
 
 func discoveriesView(all []pam.Discovery) output.View {
-	t := output.Table{Header: []string{"Job ID", "Status", "Started", "Finished", "Machines", "Looked at", "Processed"}}
+	t := output.Table{
+		Header: []string{"Job ID", "Status", "Started", "Finished", "Machines", "Looked at", "Processed"},
+		Prose:  []string{"Looked at"},
+	}
 	docs := []discoveryDocument{}
 	waiting := []string{}
 	for _, d := range all {

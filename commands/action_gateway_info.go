@@ -170,8 +170,11 @@ func healthView(doc gatewayDocument, verbose bool) output.View {
 		CSV:      &output.Table{Header: []string{"machine_uid", "machine", "address", "check", "status", "detail", "fix"}},
 		Document: doc,
 	}
-	summary := output.Table{Title: "Machine Details", Header: []string{"Machine", "Address", "Status", "Failed or limited"}}
-	checks := output.Table{Title: "Checks", Header: []string{"Machine", "Check", "Status", "Detail"}}
+	summary := output.Table{
+		Title: "Machine Details", Header: []string{"Machine", "Address", "Status", "Failed or limited"},
+		Prose: []string{"Failed or limited"},
+	}
+	checks := output.Table{Title: "Checks", Header: []string{"Machine", "Check", "Status", "Detail"}, Prose: []string{"Detail"}}
 	fixes := []string{}
 	for _, m := range doc.Machines {
 		var wrong []string

@@ -72,7 +72,7 @@ func newAuditList(d *Deps) *cobra.Command {
 		if err != nil {
 			return output.View{}, err
 		}
-		t := output.Table{Header: []string{"#", "Time", "Actor", "Action", "Object", "Detail"}}
+		t := output.Table{Header: []string{"#", "Time", "Actor", "Action", "Object", "Detail"}, Prose: []string{"Detail"}}
 		for _, e := range entries {
 			t.Rows = append(t.Rows, []string{
 				strconv.FormatInt(e.Number, 10), timestamp(e.At), e.Actor, e.Action, string(e.Object), e.Detail,

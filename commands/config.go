@@ -129,7 +129,10 @@ func newConfigList(d *Deps) *cobra.Command {
 
 //nolint:revive // verbose is the flag of the command line
 func configView(rows []configRow, verbose bool, doc any) output.View {
-	t := output.Table{Header: []string{"UID", "Config Name", "Config Type", "Gateway UID", "Resource Record UIDs"}}
+	t := output.Table{
+		Header: []string{"UID", "Config Name", "Config Type", "Gateway UID", "Resource Record UIDs"},
+		Prose:  []string{"Resource Record UIDs"},
+	}
 	if verbose {
 		t.Header = append(t.Header, "Admin")
 	}

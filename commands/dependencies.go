@@ -189,7 +189,10 @@ func userTitles(d dependencyDocument) string {
 }
 
 func dependencyView(docs []dependencyDocument) output.View {
-	t := output.Table{Header: []string{"User", "Machine", "Kind", "Name", "State", "Generation", "Current", "Status", "Confirmed"}}
+	t := output.Table{
+		Header: []string{"User", "Machine", "Kind", "Name", "State", "Generation", "Current", "Status", "Confirmed"},
+		Prose:  []string{"User", "Kind"},
+	}
 	file := &output.Table{Header: []string{
 		"account_uid", "account", "users", "machine_uid", "machine", "kind", "name", "state", "generation", "current_generation",
 		"status", "confirmed", "seen",

@@ -30,6 +30,9 @@ type Deps struct {
 	OutIsTerminal func() bool
 	InIsTerminal  func() bool
 	ErrIsTerminal func() bool
+	// Columns says how wide the terminal is that a stream goes to; zero where it goes
+	// to none, or nobody knows. Nil is no.
+	Columns func(io.Writer) int
 
 	Now     func() time.Time
 	Random  io.Reader
@@ -138,6 +141,14 @@ const ErrNoTerminal = noTerminal("there is no terminal to ask on")
 type noTerminal string
 
 func (e noTerminal) Error() string { return string(e) }
+
+// columns is [Deps.Columns], which may be nil.
+func (d *Deps) columns(w io.Writer) int {
+	if d.Columns == nil {
+		return 0
+	}
+	return d.Columns(w)
+}
 
 // path resolves a file name of the command line against the working folder. On
 // Windows \name is one of the folder's drive, and C:name one of a folder that

@@ -110,14 +110,14 @@ func resolved(path string) string {
 // output: what a command did must not stay untold.
 func (to *destination) show(f output.Format, v output.View) error {
 	if to.name == "" {
-		err := output.Render(to.d.Out, f, v)
+		err := output.Render(to.d.Out, f, v, to.d.columns(to.d.Out))
 		if _, typed := errors.AsType[*pam.Error](err); err != nil && !typed {
 			return pam.Errorf(pam.ErrIO, "write the result: %w", err)
 		}
 		return err
 	}
 	var b bytes.Buffer
-	if err := output.Render(&b, f, v); err != nil {
+	if err := output.Render(&b, f, v, 0); err != nil {
 		return err
 	}
 	if err := to.write(b.Bytes()); err != nil {

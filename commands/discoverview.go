@@ -220,7 +220,10 @@ func (r report) view() output.View {
 }
 
 func (r report) proposalTable() output.Table {
-	t := output.Table{Title: "Proposed mappings", Header: []string{"User", "Machine", "Types", "What runs as it"}}
+	t := output.Table{
+		Title: "Proposed mappings", Header: []string{"User", "Machine", "Types", "What runs as it"},
+		Prose: []string{"Types", "What runs as it"},
+	}
 	for _, p := range r.proposals {
 		t.Rows = append(t.Rows, []string{headTitle(r.heads, p.User), p.Title, p.Kinds.Label(), kindWords(p.Items)})
 	}
@@ -229,7 +232,10 @@ func (r report) proposalTable() output.Table {
 
 // leftTable leaves out what is mapped already: that is as it should be.
 func (r report) leftTable() output.Table {
-	t := output.Table{Title: "Not proposed", Header: []string{"Machine", "Account", "What runs as it", "Reason", "Records"}}
+	t := output.Table{
+		Title: "Not proposed", Header: []string{"Machine", "Account", "What runs as it", "Reason", "Records"},
+		Prose: []string{"What runs as it", "Reason", "Records"},
+	}
 	for _, l := range r.left {
 		if l.Reason == discover.ReasonMapped {
 			continue

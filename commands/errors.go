@@ -54,7 +54,7 @@ func (d *Deps) Report(err error, args []string) int {
 	var g *groupError
 	if errors.As(err, &g) && len(g.help.Tables) > 0 {
 		fmt.Fprintln(d.Err)
-		_ = output.Render(d.Err, output.FormatTable, g.help)
+		_ = output.Render(d.Err, output.FormatTable, g.help, 0)
 	}
 	return kind.Code()
 }

@@ -47,7 +47,7 @@ func ExitCodes() []ExitCode {
 }
 
 func exitCodesView() output.View {
-	t := output.Table{Header: []string{"Code", "Kind", "Meaning"}}
+	t := output.Table{Header: []string{"Code", "Kind", "Meaning"}, Prose: []string{"Kind", "Meaning"}}
 	for _, c := range ExitCodes() {
 		t.Rows = append(t.Rows, []string{strconv.Itoa(c.Code), joined(c.Kinds), c.Meaning})
 	}

@@ -57,7 +57,7 @@ func listGateways(ctx context.Context, c *call, o gatewayListOptions) (output.Vi
 	if err != nil {
 		return output.View{}, err
 	}
-	t := output.Table{Header: []string{"KSM Application Name (UID)", "Gateway Name", "Gateway UID", "Status"}}
+	t := output.Table{Header: []string{"KSM Application Name (UID)", "Gateway Name", "Gateway UID", "Status"}, Fixed: !o.verbose}
 	if o.verbose {
 		t.Header = append(t.Header, "Gateway Version", "OS", "Machine Type")
 	}

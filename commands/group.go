@@ -19,11 +19,11 @@ func group(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
 	cmd.Annotations = notes(annotGroup, "yes")
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return output.Render(cmd.OutOrStdout(), output.FormatTable, groupHelp(cmd))
+		return output.Render(cmd.OutOrStdout(), output.FormatTable, groupHelp(cmd), 0)
 	}
 	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
 		if c == cmd {
-			_ = output.Render(c.OutOrStdout(), output.FormatTable, groupHelp(c))
+			_ = output.Render(c.OutOrStdout(), output.FormatTable, groupHelp(c), 0)
 			return
 		}
 		c.Root().HelpFunc()(c, args)

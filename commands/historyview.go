@@ -29,7 +29,7 @@ type revisionDocument struct {
 
 // historyListView lists revisions with what each changed.
 func historyListView(history []pam.Record) output.View {
-	t := output.Table{Header: []string{"Revision", "Version", "Time Modified", "Changed"}}
+	t := output.Table{Header: []string{"Revision", "Version", "Time Modified", "Changed"}, Prose: []string{"Changed"}}
 	docs := []revisionDocument{}
 	for i, r := range history {
 		changed := []string{}

@@ -217,7 +217,10 @@ func jobView(j pam.Job, now time.Time) output.View {
 }
 
 func itemTable(j pam.Job) output.Table {
-	t := output.Table{Header: []string{"Machine", "Kind", "Name", "Action", "Phase", "Status", "Detail"}}
+	t := output.Table{
+		Header: []string{"Machine", "Kind", "Name", "Action", "Phase", "Status", "Detail"},
+		Prose:  []string{"Kind", "Detail"},
+	}
 	for _, i := range j.Items {
 		status := string(i.Status)
 		if j.State == pam.JobRunning && i.Status == pam.StatusUnknown && underWay(i) {
@@ -274,10 +277,10 @@ func warningLines(warnings []string) []string {
 
 // planView is what a dry run shows; file is where it was written to, or "".
 func planView(d planDocument, p pam.Plan, file string) output.View {
-	t := output.Table{Header: []string{"Machine", "Kind", "Name", "Runs as", "State", "Action", "Reason"}}
+	t := output.Table{Header: []string{"Machine", "Kind", "Name", "State", "Action", "Reason"}, Prose: []string{"Kind", "Reason"}}
 	for _, i := range p.Items {
 		t.Rows = append(t.Rows, []string{
-			i.MachineTitle, i.Kind.Label(), i.Name, i.Before.RunAs, i.Before.State, string(i.Action), reasonText(i.Reason),
+			i.MachineTitle, i.Kind.Label(), i.Name, i.Before.State, string(i.Action), reasonText(i.Reason),
 		})
 	}
 	v := output.View{

@@ -23,7 +23,7 @@ func TestAListOfJobsFitsIntoATerminal(t *testing.T) {
 	}, began.Add(time.Hour))
 	show := func(f output.Format) string {
 		var b bytes.Buffer
-		if err := output.Render(&b, f, v); err != nil {
+		if err := output.Render(&b, f, v, 0); err != nil {
 			t.Fatal(err)
 		}
 		return b.String()

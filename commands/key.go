@@ -35,7 +35,7 @@ func newKeyList(d *Deps) *cobra.Command {
 		if err != nil {
 			return output.View{}, err
 		}
-		t := output.Table{Header: []string{"ID", "Kind", "Costs", "Recipient", "Current"}}
+		t := output.Table{Header: []string{"ID", "Kind", "Costs", "Recipient", "Current"}, Prose: []string{"Costs"}}
 		for _, s := range slots {
 			current := ""
 			if s.ID == c.Session.Slot {

@@ -57,7 +57,7 @@ func listRecords(ctx context.Context, c *call, o listOptions) (output.View, erro
 	if err != nil {
 		return output.View{}, err
 	}
-	t := output.Table{Header: []string{"#", "Record UID", "Type", "Title", "Description"}}
+	t := output.Table{Header: []string{"#", "Record UID", "Type", "Title", "Description"}, Prose: []string{"Description"}}
 	if o.verbose {
 		t.Header = append(t.Header, "Folder", "Modified")
 	}

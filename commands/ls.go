@@ -158,7 +158,7 @@ func (l listing) tables() []output.Table {
 		tables = append(tables, t)
 	}
 	if l.records.Len() > 0 {
-		t := output.Table{Header: []string{"#", "Record UID", "Type", "Title", "Description", "Source"}}
+		t := output.Table{Header: []string{"#", "Record UID", "Type", "Title", "Description", "Source"}, Prose: []string{"Description"}}
 		t.More = numbered(l.records, func(h pam.Head) []string {
 			return []string{string(h.UID), string(h.Type), h.Title, h.Summary, sourceVault}
 		})

@@ -68,7 +68,7 @@ func (p *projectPlan) title(uid pam.UID) string {
 
 //nolint:revive // dryRun is the flag of the command line
 func (p *projectPlan) view(actions []vault.ImportAction, dryRun bool) output.View {
-	t := output.Table{Header: []string{"Action", "Kind", "Title", "Detail", "Place"}}
+	t := output.Table{Header: []string{"Action", "Kind", "Title", "Detail", "Place"}, Prose: []string{"Detail", "Place"}}
 	rows := p.rows(actions)
 	made, skipped := 0, 0
 	for _, r := range rows {

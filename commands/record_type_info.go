@@ -64,8 +64,8 @@ func (o typeInfoOptions) view(args []string) (output.View, error) {
 		schemas = []recordSchema{s}
 	}
 	docs := []typeDocument{}
-	all := output.Table{Header: []string{"Record Type", "Fields"}}
-	one := output.Table{Header: []string{"Record Type", "Field", "Secret", "Parts"}}
+	all := output.Table{Header: []string{"Record Type", "Fields"}, Prose: []string{"Fields"}}
+	one := output.Table{Header: []string{"Record Type", "Field", "Secret", "Parts"}, Prose: []string{"Parts"}}
 	var examples []string
 	for _, s := range schemas {
 		doc := typeDocument{s.Type, s.documents()}
@@ -125,7 +125,7 @@ func (s recordSchema) example() string {
 }
 
 func fieldTypesView(name string) (output.View, error) {
-	t := output.Table{Header: []string{"Field Type", "Secret", "Parts"}}
+	t := output.Table{Header: []string{"Field Type", "Secret", "Parts"}, Prose: []string{"Parts"}}
 	docs := []typeField{}
 	for _, typ := range slices.Sorted(maps.Keys(fieldTypes())) {
 		if name != "" && !strings.EqualFold(typ, name) {

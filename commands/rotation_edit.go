@@ -103,7 +103,7 @@ func editRotation(ctx context.Context, c *call, o rotationEditOptions) (output.V
 	}
 	if !o.force {
 		// The question shows what it is about, and that is news for people.
-		_ = output.Render(c.Err, output.FormatTable, view)
+		_ = output.Render(c.Err, output.FormatTable, view, c.columns(c.Err))
 		if err := c.confirm(ctx, "Do you want to update password rotation?", "--force"); err != nil {
 			return output.View{}, err
 		}
@@ -239,6 +239,7 @@ func (e rotationEdit) view() (output.View, error) {
 			Header: []string{
 				"Record UID", "Record Title", "Enabled", "Configuration UID", "Resource UID", "Schedule", "Complexity",
 			},
+			Prose: []string{"Schedule", "Complexity"},
 			Rows: [][]string{{
 				string(e.user.UID), e.user.Title, fmt.Sprint(e.settings.Enabled), string(e.config.UID),
 				string(e.resource.UID), onDemandLabel, rules,

@@ -124,7 +124,10 @@ func (c *call) bindings(ctx context.Context, uid pam.UID) (cfg pam.Configuration
 
 //nolint:revive // verbose is the flag of the command line
 func rotationListView(rows []rotationEntry, verbose bool) output.View {
-	t := output.Table{Header: []string{"Record UID", "Record Title", "Record Type", "Schedule", "Gateway"}}
+	t := output.Table{
+		Header: []string{"Record UID", "Record Title", "Record Type", "Schedule", "Gateway"},
+		Prose:  []string{"Schedule", "PAM Configuration (Type)"},
+	}
 	if verbose {
 		t.Header = append(t.Header, "Gateway UID")
 	}

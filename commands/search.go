@@ -61,6 +61,7 @@ func (o searchOptions) run(ctx context.Context, c *call) (output.View, error) {
 	}
 	f := findings{rows: []lsRow{}}
 	f.table.Header = []string{"#", "Record UID", "Type", "Title", "Description", "Record Category"}
+	f.table.Prose = []string{"Description"}
 	if strings.ContainsRune(o.categories, categoryRecords) {
 		heads, err := c.vault.Search(ctx, match)
 		if err != nil {

@@ -50,7 +50,7 @@ lost or is in doubt; the new vault is made all the same. A backup may hold more.
 }
 
 func salvageView(s vault.Salvage) output.View {
-	t := output.Table{Header: []string{"Record UID", "Title", "State", "Lost or in doubt"}}
+	t := output.Table{Header: []string{"Record UID", "Title", "State", "Lost or in doubt"}, Prose: []string{"Lost or in doubt"}}
 	for _, r := range s.Records {
 		t.Rows = append(t.Rows, []string{string(r.UID), r.Title, r.State, strings.Join(r.Lost, "; ")})
 	}

@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -72,6 +73,7 @@ func wire() *commands.Deps {
 		InIsTerminal:  func() bool { return isTerminal(os.Stdin) },
 		OutIsTerminal: func() bool { return isTerminal(os.Stdout) },
 		ErrIsTerminal: func() bool { return isTerminal(os.Stderr) },
+		Columns:       columns,
 		Now:           time.Now,
 		Random:        rand.Reader,
 		Getenv:        os.Getenv,
@@ -92,6 +94,14 @@ func exists(path string) bool {
 }
 
 func isTerminal(f *os.File) bool { return isatty.IsTerminal(f.Fd()) || isatty.IsCygwinTerminal(f.Fd()) }
+
+// columns is how wide the terminal is that a stream goes to; zero where it is none.
+func columns(w io.Writer) int {
+	if f, ok := w.(*os.File); ok && isTerminal(f) {
+		return screenColumns(f)
+	}
+	return 0
+}
 
 func programVersion() string {
 	if version != "" {

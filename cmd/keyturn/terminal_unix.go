@@ -17,6 +17,15 @@ func openTerminal() (in, out *os.File, err error) {
 	return tty, tty, err
 }
 
+// screenColumns is how wide a terminal is; zero when it does not say.
+func screenColumns(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
+
 // quiet turns off echo and returns what turns it on again.
 func quiet(in *os.File) (restore func(), err error) {
 	fd := int(in.Fd())

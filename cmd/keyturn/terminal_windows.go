@@ -20,6 +20,17 @@ func openTerminal() (in, out *os.File, err error) {
 	return in, out, nil
 }
 
+// screenColumns is how much of a line a console shows; zero when it does not say. A
+// character in the last column takes some consoles to the next line, and the line
+// break after it to one more.
+func screenColumns(f *os.File) int {
+	var info windows.ConsoleScreenBufferInfo
+	if err := windows.GetConsoleScreenBufferInfo(windows.Handle(f.Fd()), &info); err != nil {
+		return 0
+	}
+	return max(0, int(info.Window.Right)-int(info.Window.Left))
+}
+
 // quiet turns off echo and returns what turns it on again.
 func quiet(in *os.File) (restore func(), err error) {
 	var old uint32

@@ -15,7 +15,7 @@ import (
 func render(t *testing.T, f output.Format, v output.View) string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := output.Render(&b, f, v); err != nil {
+	if err := output.Render(&b, f, v, 0); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -176,7 +176,7 @@ func TestAValueIsShownAloneWithTheSpacesAtItsEnd(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	v := output.View{Before: []string{"  spaced  "}, Value: "  spaced  "}
-	if err := output.Render(&b, output.FormatTable, v); err != nil || b.String() != "  spaced  \n" {
+	if err := output.Render(&b, output.FormatTable, v, 0); err != nil || b.String() != "  spaced  \n" {
 		t.Errorf("%q, %v", b.String(), err)
 	}
 }

@@ -83,7 +83,7 @@ func TestAStreamEndsWithItsReader(t *testing.T) {
 	}
 	w := &broken{}
 	v := output.View{Tables: []output.Table{{Header: []string{"h"}, More: endless(100_000)}}}
-	if err := output.Render(w, output.FormatTable, v); err == nil || w.writes != 1 || made > 10_000 {
+	if err := output.Render(w, output.FormatTable, v, 0); err == nil || w.writes != 1 || made > 10_000 {
 		t.Errorf("%d rows were made, %d written: %v", made, w.writes, err)
 	}
 }

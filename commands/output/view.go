@@ -69,7 +69,12 @@ type List = iter.Seq[any]
 type Table struct {
 	Title  string // a line above; may be empty
 	Header []string
-	Rows   [][]string
+	// Prose are the headers of columns that people read and nobody copies: on a
+	// terminal that is too narrow their cells go on in the next line. Fixed keeps a
+	// table as it is, however narrow the terminal.
+	Prose []string
+	Fixed bool
+	Rows  [][]string
 	// More yields the rows behind Rows, as often as it is asked, the same each time:
 	// those of a long table are made one by one, while they are written. May be nil.
 	More iter.Seq[[]string]
@@ -89,19 +94,20 @@ func (t Table) all() iter.Seq[[]string] {
 	}
 }
 
-// Render writes v to w in format f.
-func Render(w io.Writer, f Format, v View) error {
+// Render writes v to w in format f. Tables are made to fit into a screen of so many
+// columns; zero leaves them as wide as they are, and so do the other formats.
+func Render(w io.Writer, f Format, v View, screen int) error {
 	switch f {
 	case FormatJSON:
 		return renderJSON(w, v)
 	case FormatCSV:
 		return renderCSV(w, v)
 	default:
-		return renderText(w, v)
+		return renderText(w, v, screen)
 	}
 }
 
-func renderText(w io.Writer, v View) error {
+func renderText(w io.Writer, v View, screen int) error {
 	b := bufio.NewWriter(w)
 	if v.Value != "" {
 		_, _ = b.WriteString(Clean(v.Value) + "\n")
@@ -115,12 +121,18 @@ func renderText(w io.Writer, v View) error {
 		if t.Title != "" {
 			lines(b, []string{t.Title, ""})
 		}
-		if err := renderTable(b, t); err != nil {
+		if err := renderTable(b, t, screen); err != nil {
 			return fmt.Errorf("render a table: %w", err)
 		}
 	}
 	lines(b, v.After)
-	lines(b, v.Warnings)
+	for _, w := range v.Warnings {
+		if w = Clean(w); screen > 0 {
+			lines(b, wrap(w, screen))
+			continue
+		}
+		lines(b, []string{w})
+	}
 	return b.Flush() // it says what went wrong before, too
 }
 
