@@ -138,9 +138,18 @@ type Globals struct {
 // ErrNoTerminal says that there is nobody to ask.
 const ErrNoTerminal = noTerminal("there is no terminal to ask on")
 
-type noTerminal string
+// ErrNobodyReads is what Out's writes fail with once nobody reads what comes there, as
+// behind "| head". That is no failure of a command.
+const ErrNobodyReads = nobodyReads("nobody reads the result any more")
+
+type (
+	noTerminal  string
+	nobodyReads string
+)
 
 func (e noTerminal) Error() string { return string(e) }
+
+func (e nobodyReads) Error() string { return string(e) }
 
 // columns is [Deps.Columns], which may be nil.
 func (d *Deps) columns(w io.Writer) int {

@@ -3,6 +3,7 @@ package commands
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"strconv"
@@ -206,7 +207,11 @@ func (c *call) exported(ctx context.Context, o exportOptions, format output.Form
 // export writes entries with write.
 func (to *destination) export(write recordsWriter, entries []exchange.Entry) error {
 	if to.name == "" {
-		return write(to.d.Out, entries)
+		err := write(to.d.Out, entries)
+		if errors.Is(err, ErrNobodyReads) { // half an export is none
+			return pam.Errorf(pam.ErrIO, "nobody read it to its end")
+		}
+		return err
 	}
 	var b bytes.Buffer
 	defer func() { clear(b.Bytes()) }()

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -103,7 +104,10 @@ func Execute(ctx context.Context, d *Deps, args []string) error {
 		defer func() { d.Session.Quiet = false }()
 	}
 	root.SetArgs(prepared)
-	return root.ExecuteContext(ctx)
+	if err := root.ExecuteContext(ctx); !errors.Is(err, ErrNobodyReads) {
+		return err
+	}
+	return nil
 }
 
 // Run executes one command line, reports its failure and returns the exit code.

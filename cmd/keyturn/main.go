@@ -35,6 +35,10 @@ func run(args []string) int {
 	// A second interrupt ends this process at once. A job goes on in its own.
 	context.AfterFunc(ctx, stop)
 
+	// Asked for, it ends nobody: a write fails instead, and [stream] says so. Children do
+	// not inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+
 	p := newProcess(wire())
 	defer p.close()
 	return commands.Run(ctx, p.d, args)
@@ -69,7 +73,7 @@ func thrift() (end func()) {
 
 func wire() *commands.Deps {
 	return &commands.Deps{
-		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		In: os.Stdin, Out: stream{os.Stdout}, Err: stream{os.Stderr},
 		InIsTerminal:  func() bool { return isTerminal(os.Stdin) },
 		OutIsTerminal: func() bool { return isTerminal(os.Stdout) },
 		ErrIsTerminal: func() bool { return isTerminal(os.Stderr) },
@@ -97,10 +101,23 @@ func isTerminal(f *os.File) bool { return isatty.IsTerminal(f.Fd()) || isatty.Is
 
 // columns is how wide the terminal is that a stream goes to; zero where it is none.
 func columns(w io.Writer) int {
-	if f, ok := w.(*os.File); ok && isTerminal(f) {
-		return screenColumns(f)
+	if s, ok := w.(stream); ok && isTerminal(s.f) {
+		return screenColumns(s.f)
 	}
 	return 0
+}
+
+// A stream is where a command writes. Once nobody reads there, writes fail with
+// [commands.ErrNobodyReads], and the program goes on: a job that it waits for still
+// decides the exit code.
+type stream struct{ f *os.File }
+
+func (s stream) Write(b []byte) (int, error) {
+	n, err := s.f.Write(b)
+	if readerGone(err) {
+		err = commands.ErrNobodyReads
+	}
+	return n, err
 }
 
 func programVersion() string {

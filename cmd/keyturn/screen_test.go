@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -119,5 +121,38 @@ PAM Configuration UID:    xxxxxxxxxxxxxxxxxxxxxx
 	got = onTerminal(t, dir, 80, "pam", "gateway", "list")
 	if !strings.Contains(got, "KSM Application Name (UID)              Gateway Name    Gateway UID             Status\n") {
 		t.Errorf("the gateways are not those of the page:\n%s", got)
+	}
+}
+
+// Behind "| head" nobody reads to the end: no failure, no complaint, and a command that
+// failed for another reason says so.
+func TestWhatNobodyReadsIsNoFailure(t *testing.T) {
+	t.Parallel()
+	dir := wideHome(t)
+	for line, code := range map[string]int{
+		"list": 0, "list --format json": 0, "list --format csv": 0, "audit export": 0, "help": 0, "--help": 0, "--version": 0, "pam": 0,
+		"help pam action rotate": 0, "help exit-codes": 0, "completion bash": 0, "completion fish": 0, "whoami": 0, "run-batch lines": 0,
+		"get nosuch": 3, "pam action nosuch": 2, "export --force": 1, "pam action rotate -r LAB\\svc_app --force": 3,
+		"pam action gateway-info -g Embedded": 5,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "lines"), []byte("list\nmkdir Made\ntree\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = read.Close()
+		var complaint bytes.Buffer
+		c := exec.CommandContext(t.Context(), programName, strings.Fields(line)...)
+		c.Dir, c.Env, c.Stdout, c.Stderr = dir, environment(dir), write, &complaint
+		_ = c.Run() // the exit code says how
+		_ = write.Close()
+		if got := c.ProcessState.ExitCode(); got != code || code == 0 && complaint.Len() > 0 {
+			t.Errorf("%s: exit code %d, want %d; it says %q", line, got, code, complaint.String())
+		}
+	}
+	if got := onTerminal(t, dir, 80, "tree"); !strings.Contains(got, "Made") {
+		t.Errorf("the batch ended when nobody read any more:\n%s", got)
 	}
 }

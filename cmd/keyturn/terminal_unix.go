@@ -17,6 +17,9 @@ func openTerminal() (in, out *os.File, err error) {
 	return tty, tty, err
 }
 
+// readerGone says that a write failed because nobody reads there any more.
+func readerGone(err error) bool { return errors.Is(err, unix.EPIPE) }
+
 // screenColumns is how wide a terminal is; zero when it does not say.
 func screenColumns(f *os.File) int {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
