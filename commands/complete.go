@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"keyturn/commands/output"
 	"keyturn/pkg/pam"
@@ -158,4 +159,22 @@ func first(f completer) completer {
 
 func sortBy[T any, K cmp.Ordered](list []T, key func(T) K) {
 	slices.SortStableFunc(list, func(a, b T) int { return cmp.Compare(key(a), key(b)) })
+}
+
+// plainUsages takes the marks out of what a tree says of its flags: help replaces them, and
+// completion shows them.
+func plainUsages(cmd *cobra.Command) {
+	plain := func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) }
+	cmd.PersistentFlags().VisitAll(plain)
+	cmd.Flags().VisitAll(plain)
+	for _, c := range cmd.Commands() {
+		plainUsages(c)
+	}
+}
+
+// GlobalFlags are the flags that every command has, as they are typed.
+func GlobalFlags(d *Deps) []string {
+	var names []string
+	bareRoot(d).PersistentFlags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	return names
 }

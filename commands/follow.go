@@ -298,8 +298,11 @@ func Ending(j pam.Job, err error) string {
 	if err != nil {
 		text, next = message(err), pam.HintOf(err)
 	}
-	if n := len(j.Warnings); n > 0 {
-		text += fmt.Sprintf("\n%d warning(s): keyturn pam action job-info %s", n, j.ID)
+	switch n := len(j.Warnings); {
+	case n == 1:
+		text += "\nwarning: " + j.Warnings[0]
+	case n > 1:
+		text += fmt.Sprintf("\n%d warnings: keyturn pam action job-info %s shows them", n, j.ID)
 	}
 	if next != "" {
 		text += "\nNext: " + next

@@ -128,7 +128,12 @@ func addRecovery(ctx context.Context, c *call) (output.View, error) {
 	}
 	defer code.Destroy()
 	text := string(code.Reveal()) // it is shown, once
-	return messageView("Recovery code: "+text, map[string]any{"id": id, "recovery_code": text}), nil
+	v := messageView("Recovery code: "+text, map[string]any{"id": id, "recovery_code": text})
+	v.After = []string{
+		"Write it down: it is not shown again. It opens the vault where the master password is asked for,",
+		"until keyturn key remove " + id + ".",
+	}
+	return v, nil
 }
 
 func addedView(id, what string) output.View {

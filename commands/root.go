@@ -100,6 +100,7 @@ func Execute(ctx context.Context, d *Deps, args []string) error {
 		return err
 	}
 	if completing(args) {
+		plainUsages(root)
 		d.Session.Quiet = true
 		defer func() { d.Session.Quiet = false }()
 	}

@@ -21,7 +21,11 @@ func newShell(d *Deps) *cobra.Command {
 When nobody typed anything for --timeout it locks the vault, like "logout", and
 asks for the master password with the next command that needs it.
 
-A rotation returns to the prompt at once, and its end is announced above it.`,
+A rotation returns to the prompt at once, and its end is announced above it.
+
+Tab completes, Ctrl-R finds lines typed before. A line is read like one of run-batch:
+# begins a comment, and a \ at its end goes on in the next one. Lines that are pasted
+do not run: Enter runs them one by one, Ctrl-C drops them.`,
 		Example: "  keyturn shell\n  keyturn shell --timeout 1h",
 		Args:    positional(),
 	}

@@ -76,3 +76,11 @@ func topCommandOf(root *cobra.Command, args []string) string {
 	}
 	return ""
 }
+
+// Known reports whether a line can begin with a word: a command, a flag or what leaves
+// the shell.
+func Known(word string) bool {
+	word = strings.ToLower(word)
+	return strings.HasPrefix(word, "-") || word == "help" || Quits([]string{word}) ||
+		slices.ContainsFunc(topCommands(), func(b topCommand) bool { return slices.Contains(strings.Fields(b.names), word) })
+}

@@ -274,7 +274,7 @@ func TestShellNeverRunsWhatIsPasted(t *testing.T) {
 	s.send("\x1b[200~rmdir Keep\rmkdir Pasted\r\x1b[201~")
 	s.expect(`2 lines were pasted: Enter runs them one by one, .*\n.*My Vault> rmdir Keep$`)
 	s.send("\x03")
-	s.expect(`1 more pasted line\(s\) dropped: they did not run\.\nMy Vault> $`)
+	s.expect(`Pasted lines that did not run, dropped behind this one: 1\.\nMy Vault> $`)
 	s.send("tree\r")
 	s.expect(`└── Keep\n`)
 	s.send("quit\r")
@@ -302,6 +302,37 @@ func TestPastedLinesRunOneByOne(t *testing.T) {
 	s.send("ls | grep A\r")
 	s.expect(`keyturn: \| is a word of other shells: there are no pipes here; nothing was run\nhint: --output FILE`)
 	s.send("quit\r")
+	s.ended(0)
+}
+
+func TestCtrlCDropsALineThatWasToGoOn(t *testing.T) {
+	t.Parallel()
+	dir := home(t)
+	batch(t, dir, "init --kdf-memory 19456")
+	s := openShell(t, dir)
+	s.send("mkdir \\\r")
+	s.expect(`\.\.\. $`)
+	s.send("ha\x03")
+	s.expect(`My Vault> $`)
+	s.send("tree\r")
+	s.expect(`tree\n(?s:.*)My Vault> $`)
+	s.send("quit\r")
+	s.ended(0)
+	if strings.Contains(s.printed(), "── ") {
+		t.Error("what was dropped made a folder")
+	}
+}
+
+// The flags that every command has come behind its own, and say nothing in the marks of
+// the source.
+func TestACommandsOwnFlagsComeFirst(t *testing.T) {
+	t.Parallel()
+	dir := home(t)
+	batch(t, dir, "init --kdf-memory 19456")
+	s := openShell(t, dir)
+	s.send("pam config edit --")
+	s.expect(`--admin(?s:.*)--output +write the result to FILE instead`)
+	s.send("\x03quit\r")
 	s.ended(0)
 }
 

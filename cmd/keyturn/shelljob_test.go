@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,8 +54,11 @@ func TestShellTellsOfTheEndOfAJob(t *testing.T) {
 
 	s.send("pam action rotate -r svc_app --settle 2s\r")
 	s.expect(`Scheduled action id: .*\n(?s:.*)My Vault> $`)
-	s.send("pam action job-list")
+	s.send("pam action job-list" + strings.Repeat(" ", 200))
 	s.expect(`(?s)job \S{22} finished: Rotation completed .*\n.*My Vault> pam action job-list`)
+	if !strings.Contains(s.printed(), "\x1b[2A\r\x1b[J") {
+		t.Error("a part of what was typed in two rows stayed above the news")
+	}
 	s.send("\r")
 	s.expect(`finished +svc_app|svc_app.*finished`)
 
@@ -84,7 +88,7 @@ func TestShellTellsWhatIsLeftOfAJob(t *testing.T) {
 	s := openShell(t, dir)
 	s.send("pam action rotate -r svc_app --no-restart\r")
 	s.expect(`Scheduled action id: `)
-	s.expect(`job \S{22} finished: Rotation completed .*\n(\d warning.*\n)?Next: keyturn pam action restart \S{22} restarts what still runs with the old password\n`)
+	s.expect(`job \S{22} finished: Rotation completed .*\n(.*warning.*\n)?Next: keyturn pam action restart \S{22} restarts what still runs with the old password\n`)
 	job := regexp.MustCompile(`action restart (\S{22})`).FindStringSubmatch(s.printed())[1]
 	s.send("pam action restart " + job + " --no-wait\r")
 	s.expect(`Scheduled action id: .*\n(?s:.*)My Vault> $`)

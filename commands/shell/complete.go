@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"strings"
 
 	prompt "github.com/c-bata/go-prompt"
@@ -17,6 +18,7 @@ import (
 // and prints nothing.
 func (s *shell) complete(d prompt.Document) []prompt.Suggest {
 	line := d.TextBeforeCursor()
+	s.drawn(line)
 	words := commands.Words(line)
 	if len(words) == 0 || strings.HasPrefix(words[0].Text, "#") {
 		return nil
@@ -42,7 +44,17 @@ func (s *shell) complete(d prompt.Document) []prompt.Suggest {
 	if err != nil {
 		return nil
 	}
-	return suggestions(out.String(), typed, want)
+	found := suggestions(out.String(), typed, want)
+	slices.SortStableFunc(found, func(a, b prompt.Suggest) int { return s.rank(a) - s.rank(b) })
+	return found
+}
+
+// rank puts a command's own flags before those that every command has.
+func (s *shell) rank(of prompt.Suggest) int {
+	if slices.Contains(s.globals, of.Text) {
+		return 1
+	}
+	return 0
 }
 
 // suggestions reads the tree's answer: a candidate and its description a line,

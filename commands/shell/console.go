@@ -39,6 +39,10 @@ type console struct {
 	pasted  []string     // lines that wait for those before them to be run
 	held    atomic.Bool  // a line was handed over: the rest waits for the next prompt
 	say     func(string) // has something told above the prompt; may be nil
+	columns int          // the width that was drawn for
+	cursor  atomic.Int64 // how many columns are before the cursor, the prompt's too
+
+	interrupted func() // called at Ctrl-C; may be nil
 
 	wake    atomic.Bool // somebody wants the prompt to return
 	woken   atomic.Bool // the prompt returned because of it
@@ -64,6 +68,7 @@ func (c *console) Setup() error {
 		c.offer()
 	}
 	c.woken.Store(false)
+	c.columns = int(c.GetWinSize().Col)
 	c.tty.write(pasteOn)
 	return nil
 }
@@ -105,8 +110,11 @@ func (c *console) Read() ([]byte, error) {
 		buf := make([]byte, 4096)
 		n, err := c.tty.read(buf)
 		c.pending = append(c.pending, buf[:n]...)
-		if err != nil {
+		switch {
+		case err != nil:
 			c.ended.Store(true)
+			c.wake.Store(true)
+		case n == 0 && c.resized():
 			c.wake.Store(true)
 		}
 	}
@@ -114,15 +122,24 @@ func (c *console) Read() ([]byte, error) {
 	if len(key) == 0 {
 		return nil, errNothing
 	}
+	c.note(key[0])
+	return key, nil
+}
+
+// note does what a key brings about beside what the prompt does with it.
+func (c *console) note(key byte) {
 	if c.onKey != nil {
 		c.onKey()
 	}
-	c.lastKey.Store(int32(key[0]))
-	c.held.Store(c.entered() || key[0] == keyControlD)
-	if key[0] == keyControlC {
-		c.drop()
+	c.lastKey.Store(int32(key))
+	c.held.Store(c.entered() || key == keyControlD)
+	if key != keyControlC {
+		return
 	}
-	return key, nil
+	c.drop()
+	if c.interrupted != nil {
+		c.interrupted()
+	}
 }
 
 // entered reports whether the last key was Enter.

@@ -17,6 +17,7 @@ type fakeTTY struct {
 	pieces [][]byte
 	end    bool
 	raws   int
+	wide   int // columns; 0 is too few
 	out    strings.Builder
 }
 
@@ -37,8 +38,8 @@ func (f *fakeTTY) read(buf []byte) (int, error) {
 	return n, nil
 }
 
-func (*fakeTTY) size() (columns, rows int) { return 3, 1 }
-func (f *fakeTTY) write(s string)          { f.out.WriteString(s) }
+func (f *fakeTTY) size() (columns, rows int) { return max(3, f.wide), 1 }
+func (f *fakeTTY) write(s string)            { f.out.WriteString(s) }
 
 // keys reads everything that is typed, taking a new line after each handed over.
 func keys(t *testing.T, pieces ...string) []string {
@@ -130,6 +131,49 @@ func TestTheConsoleCanBeWokenAndTellsTheEnd(t *testing.T) {
 	}
 }
 
+// The terminal wraps what was drawn anew when its width changes; the prompt is drawn
+// again from where its first row is then.
+func TestTheLineIsDrawnAnewWhenTheWindowChanges(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name        string
+		before, now int
+		want        string
+	}{
+		{"narrower: it has more rows", 120, 40, "\x1b[2A"},
+		{"wider: it has fewer", 40, 120, "\n\n"},
+		{"as many", 100, 110, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			tty := &fakeTTY{wide: c.before}
+			con := &console{tty: tty}
+			if err := con.Setup(); err != nil {
+				t.Fatal(err)
+			}
+			con.cursor.Store(90)
+			tty.wide = c.now
+			_, first := con.Read()
+			key, err := con.Read()
+			if first == nil || err != nil || prompt.GetKey(key) != prompt.F24 {
+				t.Fatalf("it was not drawn anew: %q, %v", key, err)
+			}
+			if got := strings.TrimPrefix(tty.out.String(), pasteOn); got != c.want {
+				t.Errorf("the cursor went %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestATextTakesRows(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{"": 1, "0123456789": 1, "0123456789a": 2, "日本語日本": 1, "0日本語日本": 2, "012345678日": 2} {
+		if got := rowsOf(text, 10); got != want {
+			t.Errorf("%q takes %d rows, want %d", text, got, want)
+		}
+	}
+}
+
 func FuzzKeys(f *testing.F) {
 	for _, s := range []string{"ls\r", "\x1b[200~x\x1b[201~", "\x1b[A\x1b", "\xff\x1b[", "é\x00"} {
 		f.Add([]byte(s), 1)
@@ -156,7 +200,7 @@ func TestTheHistoryKeepsNoSecrets(t *testing.T) {
 		"record-update -r a password = hunter2", "ru a password =hunter2", "ru a password= hunter2", `ru a passw''ord=hunter2`, `ru a "pass"word=hunter2`,
 		"ru x 'c.secret.api key=hunter2'", "ru x 'password=hunter2", "passwd hunter2", "PASSWD hunter2", "login hunter2", "unlock hunter2", "rekey hunter2",
 		"key add --new-password hunter2", "key add --new-password=hunter2", "key add hunter2", "init --password hunter2", "set A hunter2", "  set A hunter2",
-		"keyturn passwd hunter2", "@passwd hunter2", "@ keyturn set A hunter2", "ls # password=hunter2", "# passwd hunter2",
+		"keyturn passwd hunter2", "@passwd hunter2", "@ keyturn set A hunter2", "ls # password=hunter2", "# passwd hunter2", "hunter2", "correct horse",
 	} {
 		h.add(line)
 	}

@@ -53,8 +53,8 @@ func carriesSecret(line string) bool {
 	if len(words) == 0 {
 		return false
 	}
-	if strings.EqualFold(words[0], "set") {
-		return true // a variable may be given one
+	if strings.EqualFold(words[0], "set") || !commands.Known(words[0]) {
+		return true // a variable may be given one; and who mistakes the prompt types a password
 	}
 	for i, w := range words {
 		if givesSecret(w, words[i+1:]) {

@@ -29,7 +29,7 @@ func (c *console) paste() []byte {
 	}
 	c.pasted = append(lines[1:], c.pasted...)
 	if len(lines) > 1 && c.say != nil {
-		c.say(fmt.Sprintf("%d lines were pasted: Enter runs them one by one, as they stand there; Ctrl-C drops them.", len(lines)))
+		c.say(fmt.Sprintf("%d lines were pasted: Enter runs them one by one, Ctrl-C drops them.", len(lines)))
 	}
 	return []byte(lines[0])
 }
@@ -49,7 +49,7 @@ func (c *console) drop() {
 	n := len(c.pasted)
 	c.pasted = nil
 	if n > 0 && c.say != nil {
-		c.say(fmt.Sprintf("%d more pasted line(s) dropped: they did not run.", n))
+		c.say(fmt.Sprintf("Pasted lines that did not run, dropped behind this one: %d.", n))
 	}
 }
 

@@ -40,7 +40,7 @@ type Options struct {
 // Run reads and runs lines until the person leaves, the terminal goes away or
 // the process is told to end. Whatever happens, the terminal is left as it was.
 func Run(ctx context.Context, o Options) error {
-	s, err := newShell(o)
+	s, err := newShell(o) //nolint:contextcheck // the tree that it asks for its flags runs nothing
 	if err != nil {
 		return err
 	}
@@ -77,6 +77,9 @@ type shell struct {
 	prompt   *prompt.Prompt
 	history  *history
 	search   search
+	globals  []string // the flags that every command has
+	prefixed string   // the prompt that was drawn last
+	standing string   // what stood in the line at the last key
 	restore  func()
 	leave    flag
 	idle     time.Duration
@@ -103,7 +106,7 @@ func newShell(o Options) (*shell, error) {
 	d.Interactive = true
 	d.StartJob = s.announced(o.Deps.StartJob)
 	s.deps = &d
-	s.console.say = s.tell
+	s.console.say, s.console.interrupted = s.tell, s.abandon
 	s.history = openHistory(o.History)
 	s.search.history = s.history
 	d.History = func() []string { return slices.Clone(s.history.last) }
@@ -114,8 +117,12 @@ func newShell(o Options) (*shell, error) {
 		prompt.OptionPrefixTextColor(prompt.DefaultColor), prompt.OptionInputTextColor(prompt.DefaultColor),
 		prompt.OptionAddKeyBind(prompt.KeyBind{Key: prompt.ControlR, Fn: s.search.back}),
 		prompt.OptionAddKeyBind(prompt.KeyBind{Key: prompt.ControlD, Fn: func(*prompt.Buffer) { s.console.goOn() }}),
-		prompt.OptionSetExitCheckerOnInput(func(string, bool) bool { return s.console.woken.Load() }),
+		prompt.OptionSetExitCheckerOnInput(func(line string, _ bool) bool {
+			s.standing = line
+			return s.console.woken.Load()
+		}),
 	)
+	s.globals = commands.GlobalFlags(s.deps)
 	return s, nil
 }
 
@@ -161,14 +168,16 @@ func (s *shell) input() string {
 		s.console.onKey = func() { timer.Reset(s.idle) }
 		defer func() { s.console.onKey = nil }()
 	}
+	if !s.console.woken.Load() {
+		s.standing = ""
+		s.drawn("")
+	}
 	return s.prompt.Input()
 }
 
 // lock is what an idle prompt comes to. What stands half typed may hold a secret.
 func (s *shell) lock() {
-	s.mu.Lock()
-	s.lines = nil
-	s.mu.Unlock()
+	s.abandon()
 	s.deps.LockSession()
 	s.forget()
 	s.console.dropLine()
@@ -191,6 +200,13 @@ func (s *shell) collect(line string) (whole string, complete bool) {
 	whole = strings.Join(s.lines, "")
 	s.lines = nil
 	return whole, true
+}
+
+// abandon forgets the lines that were to go on.
+func (s *shell) abandon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = nil
 }
 
 // run runs one line, by the rules of a batch, and reports whether it asks to leave.
@@ -221,10 +237,11 @@ func (s *shell) run(ctx context.Context, line string) (leave bool) {
 func (s *shell) prefix() (string, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.lines) > 0 {
-		return "... ", true
+	s.prefixed = "... "
+	if len(s.lines) == 0 {
+		s.prefixed = "My Vault" + s.folder() + "> "
 	}
-	return "My Vault" + s.folder() + "> ", true
+	return s.prefixed, true
 }
 
 // longest is how much of a folder's path a prompt shows, from its end.
@@ -276,10 +293,4 @@ func printable(r rune) rune {
 		return '?'
 	}
 	return r
-}
-
-// eraseLine removes the prompt that was given up, so that news stand above the
-// next one, which shows again what was typed.
-func (s *shell) eraseLine() {
-	s.console.tty.write("\x1b[1A\r\x1b[J")
 }
