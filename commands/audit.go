@@ -72,14 +72,18 @@ func newAuditList(d *Deps) *cobra.Command {
 		if err != nil {
 			return output.View{}, err
 		}
-		t := output.Table{Header: []string{"#", "Time", "Actor", "Action", "Object", "Detail"}, Prose: []string{"Detail"}}
-		for _, e := range entries {
-			t.Rows = append(t.Rows, []string{
-				strconv.FormatInt(e.Number, 10), timestamp(e.At), e.Actor, e.Action, string(e.Object), e.Detail,
-			})
-		}
-		return output.View{Tables: []output.Table{t}, Document: map[string]any{"entries": entries}}, nil
+		return output.View{Tables: []output.Table{auditTable(entries)}, Document: map[string]any{"entries": entries}}, nil
 	})
+}
+
+func auditTable(entries []vault.AuditEntry) output.Table {
+	t := output.Table{Header: []string{"#", "Time", "Actor", "Action", "Object", "Detail"}, Prose: []string{"Detail"}}
+	for _, e := range entries {
+		t.Rows = append(t.Rows, []string{
+			strconv.FormatInt(e.Number, 10), timestamp(e.At), e.Actor, e.Action, string(e.Object), e.Detail,
+		})
+	}
+	return t
 }
 
 func newAuditVerify(d *Deps) *cobra.Command {
@@ -130,7 +134,8 @@ cef (ArcSight Common Event Format).`,
 		for i, e := range entries {
 			lines[i] = encode(e)
 		}
-		return output.View{Before: lines, Document: map[string]any{"entries": entries}}, nil
+		t := auditTable(entries)
+		return output.View{Before: lines, CSV: &t, Document: map[string]any{"entries": entries}}, nil
 	})
 }
 

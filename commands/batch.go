@@ -50,7 +50,12 @@ into the rest.`,
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "show the commands and check their words and flags; run none")
 	f.Float64VarP(&o.delay, "delay", "d", 0, "wait so many `SECONDS` between commands")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "with --dry-run, show no commands; else accepted for Commander's sake: they are not shown")
-	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return runBatch(ctx, c, o) })
+	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
+		if !o.dryRun && (f.Changed("format") || f.Changed("output")) {
+			return output.View{}, usagef("--format and --output are for --dry-run: each line has its own; nothing was run")
+		}
+		return runBatch(ctx, c, o)
+	})
 }
 
 func runBatch(ctx context.Context, c *call, o batchOptions) (output.View, error) {

@@ -30,7 +30,8 @@ func newConfigNew(d *Deps) *cobra.Command {
 admin, and reached through one gateway. Where a vault has several, --pam-config of
 "record-add" says which one a machine belongs to.`,
 		Example: `  keyturn pam config new -env domain -t "LAB domain" -a "LAB admin"
-  keyturn record-add -rt pamMachine -t SRV5 --pam-config "LAB domain" pamHostname=srv5.lab.example text.operatingSystem=windows`,
+  keyturn record-add -rt pamMachine -t SRV5 --pam-config "LAB domain" \
+    pamHostname=srv5.lab.example text.operatingSystem=windows`,
 		Args:        positional(),
 		Annotations: notes(annotNeeds, needVault, annotShort, "env=environment sf=shared-folder"),
 	}

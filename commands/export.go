@@ -37,9 +37,10 @@ written to the audit trail.
 
 In CSV a cell that a spreadsheet would run as a formula gets an apostrophe before
 it; the first line of the file says so, and "keyturn import" takes it away again.
-Records have no UIDs in CSV: JSON is the form to keep. A KeePass database (KDBX 4, or 3.1) is encrypted with a password of
-its own, which is asked for or read from --keepass-password-file, and a key file;
-nothing is asked but that. Mappings and rotation settings are in none of them.`,
+Records have no UIDs in CSV: JSON is the form to keep. A KeePass database (KDBX 4, or
+3.1) is encrypted with a password of its own, which is asked for or read from
+--keepass-password-file, and a key file; nothing is asked but that. Mappings and
+rotation settings are in none of them.`,
 		Example: "  keyturn export --force records.json\n  keyturn export --folder Prod --format csv prod.csv\n" +
 			"  keyturn export --format keepass Passwords.kdbx",
 		Args:        atMostOne,
@@ -88,7 +89,7 @@ func export(ctx context.Context, c *call, o exportOptions) (output.View, error) 
 	if name == "" {
 		return output.View{}, nil
 	}
-	return messageView(count(entries)+" record(s) exported to "+name+".", nil), nil
+	return messageView(count(entries)+" record(s) exported to "+name+".", map[string]any{"records": len(entries), "file": name}), nil
 }
 
 // exportTo is the file to write, "" for standard output, and its format.
@@ -107,7 +108,6 @@ func (c *call) exportTo() (name string, format output.Format, err error) {
 	default:
 		format = output.FormatJSON
 	}
-	c.format = output.FormatTable // it is the file's format
 	if name == fromStdin {
 		name = ""
 	}

@@ -15,7 +15,7 @@ func newCd(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "cd [FOLDER]",
 		Short:   "Change the current folder",
-		Long:    "Change the current folder of a shell or batch; without a folder, to the root. A one-shot command starts at the root.",
+		Long:    "Change the current folder of a shell or batch; without a folder, to the root. A\none-shot command starts at the root.",
 		Example: "  cd Prod\n  cd ..\n  cd /",
 		Args:    atMostOne, Annotations: notes(annotNeeds, needVault),
 	}

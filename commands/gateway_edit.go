@@ -11,7 +11,7 @@ import (
 )
 
 // hereAsAll says what a gateway is, to those who know the ones that are installed.
-const hereAsAll = "It works from this machine, as all gateways of this vault do: there is nothing to install and no token."
+const hereAsAll = "It works from this machine, as all gateways here do: nothing to install, no token."
 
 func newGatewayNew(d *Deps) *cobra.Command {
 	var name, application, expires string

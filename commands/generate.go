@@ -49,8 +49,8 @@ are none.`,
 	f.IntVarP(&o.lower, "lower", "l", notGiven, "small letters: a `number`")
 	f.IntVarP(&o.digits, "digits", "d", notGiven, "digits: a `number`")
 	f.IntVarP(&o.symbols, "symbols", "s", notGiven, "symbols: a `number`")
-	f.StringVarP(&o.rules, "rules", "r", "", "the four numbers in one: `upper,lower,digits,symbols`")
-	f.StringVarP(&o.complexity, "complexity", "x", "", "the rules, as `length,upper,lower,digits,symbols[,SPECIALS]`")
+	f.StringVarP(&o.rules, "rules", "r", "", "the four `NUMBERS` in one: upper,lower,digits,symbols")
+	f.StringVarP(&o.complexity, "complexity", "x", "", "the `RULES`: length,upper,lower,digits,symbols[,SPECIALS]")
 	return d.leaf(cmd, func(_ context.Context, c *call) (output.View, error) { return generate(c, o) })
 }
 

@@ -33,10 +33,8 @@ More: "keyturn help COMMAND", "keyturn help exit-codes".`
 // helpTopics are what help explains beside commands.
 func helpTopics() map[string]func() output.View {
 	return map[string]func() output.View{
-		"exit-codes": exitCodesView,
-		"basics": func() output.View {
-			return output.View{Before: strings.Split(basics, "\n"), Document: map[string]string{"text": basics}}
-		},
+		"exit-codes":      exitCodesView,
+		"basics":          func() output.View { return textView(basics) },
 		"keys":            keysView,
 		"log-in":          logInView,
 		"windows-command": windowsCommandView,
@@ -66,9 +64,27 @@ windows-command (what Keyturn runs on Windows, for allow lists).`,
 		if rest < len(words) {
 			return output.View{}, unknownWord(found, words[rest:])
 		}
-		found.InitDefaultHelpFlag()
-		return output.View{}, found.Help()
+		return helpView(found)
 	})
+}
+
+// helpView is what "help" and --help say of a command.
+func helpView(cmd *cobra.Command) (output.View, error) {
+	var b strings.Builder
+	cmd.InitDefaultHelpFlag()
+	cmd.SetOut(&b)
+	err := cmd.Help()
+	return textView(strings.TrimSuffix(b.String(), "\n")), err
+}
+
+// textView is a page of text.
+func textView(text string) output.View {
+	v := output.View{Before: strings.Split(text, "\n"), Document: map[string]string{"text": text}}
+	v.CSV = &output.Table{Header: []string{"text"}}
+	for _, l := range v.Before {
+		v.CSV.Rows = append(v.CSV.Rows, []string{l})
+	}
+	return v
 }
 
 func completeHelp(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -1,10 +1,6 @@
 package commands
 
-import (
-	"strings"
-
-	"keyturn/commands/output"
-)
+import "keyturn/commands/output"
 
 const keysText = `A vault opens with any one of its keys. "keyturn key list" shows them, "key add" and
 "key remove" change them; "keyturn help key add" says what kinds there are.
@@ -28,5 +24,5 @@ must be on the PATH, and may ask on the terminal.`
 
 // keysView explains which key opens the vault.
 func keysView() output.View {
-	return output.View{Before: strings.Split(keysText, "\n"), Document: map[string]string{"text": keysText}}
+	return textView(keysText)
 }

@@ -1,10 +1,6 @@
 package commands
 
-import (
-	"strings"
-
-	"keyturn/commands/output"
-)
+import "keyturn/commands/output"
 
 const logInText = `How Keyturn logs in to a machine: the machine's record says where it is and how it
 proves itself, its admin's record what to log in with. One credential is tried,
@@ -37,11 +33,12 @@ Not taken: PuTTY keys (puttygen KEY -O private-openssh), a passphrase of PKCS#8
 A client certificate logs in to a member or stand-alone server as the local account
 that Windows maps it to; a domain controller has none. On the server:
   winrm set winrm/config/service/auth @{Certificate="true"}
-  New-Item WSMan:\localhost\ClientCertificate -Subject admin@localhost -URI * -Issuer THUMBPRINT -Credential (Get-Credential) -Force
+  New-Item WSMan:\localhost\ClientCertificate -Subject admin@localhost -URI * ` + "`" + `
+    -Issuer THUMBPRINT -Credential (Get-Credential) -Force
 With a key or a certificate, as with a password over WinRM, the logon on the machine
 is a network logon: it reaches no further machine.`
 
 // logInView explains what logs in to machines.
 func logInView() output.View {
-	return output.View{Before: strings.Split(logInText, "\n"), Document: map[string]string{"text": logInText}}
+	return textView(logInText)
 }

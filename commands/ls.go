@@ -23,7 +23,7 @@ func newLs(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "ls [PATTERN]",
 		Short:   "List folders and records",
-		Long:    "List the folders and records of a folder: the current one, or the one that is named. A pattern has * and ?.",
+		Long:    "List the folders and records of a folder: the current one, or the one that is\nnamed. A pattern has * and ?.",
 		Example: "  keyturn ls -l\n  keyturn ls -l -R --format json\n  keyturn ls 'SRV*'",
 		Args:    atMostOne, Annotations: notes(annotNeeds, needVault+" "+needThrift),
 	}

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 
@@ -41,7 +42,9 @@ schedules is noted and left out; members that nobody knows are kept as fields.
 	f.BoolVarP(&o.template, "show-template", "t", false, "print a project file to begin with, and do nothing else")
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
 		if o.template {
-			return output.View{Before: strings.Split(strings.TrimSuffix(projectTemplate, "\n"), "\n")}, nil
+			v := textView(strings.TrimSuffix(projectTemplate, "\n"))
+			v.Document = json.RawMessage(projectTemplate)
+			return v, nil
 		}
 		return importProject(ctx, c, o)
 	})

@@ -51,6 +51,7 @@ It keeps records, accounts and jobs in a local encrypted vault. Start with
 	root.SetOut(d.Out)
 	root.SetErr(d.Err)
 	root.SetFlagErrorFunc(flagError)
+	root.SetUsageFunc(d.usage)
 	d.addGlobals(root)
 	// The library's own flag prints through a template, and a program that links
 	// text/template keeps every method of every type: a third of its size.

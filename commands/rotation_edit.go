@@ -34,7 +34,8 @@ empty value goes back to the default.
 
 It asks first, unless --force is given.`,
 		Example: `  keyturn pam rotation edit -r svc_app -rs DC01 -x 24,2,2,2,2 -od --enable --force
-  keyturn pam rotation edit -r svc_app --restart window --window "22:00-04:00 Europe/Budapest" --force
+  keyturn pam rotation edit -r svc_app --force \
+    --restart window --window "22:00-04:00 Europe/Budapest"
   keyturn pam rotation edit -rs SRV1 -a "SRV1 admin"`,
 		Args: positional(),
 		Annotations: notes(annotNeeds, needVault,
@@ -47,7 +48,7 @@ It asks first, unless --force is given.`,
 	f.StringVarP(&o.gateway, "gateway", "g", "", "accepted for Commander's sake; the gateway follows from the configuration: `UID`")
 	f.StringVarP(&o.admin, "admin-user", "a", "", "who logs in to the resource: a pamUser's `UID` or title")
 	f.StringVarP(&o.complexity, "complexity", "x", "",
-		"the password's rules: `length,upper,lower,digits,symbols[,SPECIALS]`; empty for the default")
+		"the password's `RULES`: length,upper,lower,digits,symbols[,SPECIALS]; empty for the default")
 	f.StringVar(&o.profile, "rotation-profile", "general", "`general` is the only profile (short: -rp)")
 	f.BoolVarP(&o.force, "force", "f", false, "do not ask")
 	f.BoolVar(&o.onDemand, "on-demand", false, "rotate only when asked (short: -od); there are no schedules yet")

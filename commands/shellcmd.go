@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"time"
@@ -58,20 +59,40 @@ func newCompletion(d *Deps) *cobra.Command {
 		Example:   "  source <(keyturn completion bash)\n  keyturn completion fish > ~/.config/fish/completions/keyturn.fish",
 		Args:      positional("SHELL"),
 		ValidArgs: shells,
+		// The script is text of the program's own: it has tabs, and is written as it is.
+		Annotations: notes(annotTargets, targetFile),
 	}
 	return d.leaf(cmd, func(_ context.Context, c *call) (output.View, error) {
+		to, err := c.resultTo(c.target)
+		if err != nil {
+			return output.View{}, err
+		}
+		defer to.abandon()
+		var script bytes.Buffer
 		root := cmd.Root()
 		switch strings.ToLower(c.args[0]) {
 		case "bash":
-			return output.View{}, root.GenBashCompletionV2(c.Out, true)
+			err = root.GenBashCompletionV2(&script, true)
 		case "zsh":
-			return output.View{}, root.GenZshCompletion(c.Out)
+			err = root.GenZshCompletion(&script)
 		case "fish":
-			return output.View{}, root.GenFishCompletion(c.Out, true)
+			err = root.GenFishCompletion(&script, true)
 		case "powershell":
-			return output.View{}, root.GenPowerShellCompletionWithDesc(c.Out)
+			err = root.GenPowerShellCompletionWithDesc(&script)
+		default:
+			err = usagef("unknown shell %q: it is %s", c.args[0], strings.Join(shells, ", "))
 		}
-		return output.View{}, usagef("unknown shell %q: it is %s", c.args[0], strings.Join(shells, ", "))
+		switch {
+		case err != nil:
+			return output.View{}, err
+		case c.format != output.FormatTable:
+			return textView(script.String()), nil
+		case to.name == "":
+			_, err = c.Out.Write(script.Bytes())
+		default:
+			err = to.write(script.Bytes())
+		}
+		return output.View{}, err
 	})
 }
 

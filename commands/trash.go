@@ -24,7 +24,7 @@ func newTrashList(d *Deps) *cobra.Command {
 		Use:     "list [PATTERN]",
 		Aliases: []string{"l"},
 		Short:   "List deleted records",
-		Long:    "List the records in the trash, what was deleted last first. A pattern has * and ? and is for titles and UIDs.",
+		Long:    "List the records in the trash, what was deleted last first. A pattern has * and ?\nand is for titles and UIDs.",
 		Example: "  keyturn trash list\n  keyturn trash list 'svc_*' --format json",
 		Args:    atMostOne, Annotations: notes(annotNeeds, needVault),
 	}
@@ -134,7 +134,7 @@ func newTrashGet(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "get RECORD",
 		Short:   "Show a deleted record",
-		Long:    "Show a record in the trash: by UID or title. Secrets are masked unless --unmask is given, which is audited.",
+		Long:    "Show a record in the trash: by UID or title. Secrets are masked unless --unmask is\ngiven, which is audited.",
 		Example: "  keyturn trash get old_svc",
 		Args:    positional("RECORD"), Annotations: notes(annotNeeds, needVault),
 	}
