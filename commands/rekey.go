@@ -220,6 +220,12 @@ func (a *rekeying) finish(ctx context.Context) (output.View, error) {
 		return output.View{}, err
 	}
 	key, err := a.Run(ctx)
+	if key.IsZero() && a.Doubt {
+		for _, m := range a.moving {
+			a.sayf("keyturn: the keyring keeps the key of slot %s under its next name too (%s)", m.Old, a.Entry(m.New))
+		}
+		return output.View{}, err
+	}
 	if key.IsZero() {
 		for _, text := range a.dropEntries(ctx, newID) {
 			a.sayf("keyturn: %s", text)

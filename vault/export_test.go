@@ -119,7 +119,7 @@ func CutRekeyOf(ctx context.Context, v *Vault, at string, offer func(*Rekeying) 
 	case "torn":
 		err = os.Truncate(filepath.Join(v.dir, nextHeader), 100)
 	case "sealed", "named":
-		err = v.reseal(ctx, next, "")
+		_, err = v.reseal(ctx, next, "")
 	}
 	if err == nil && at == "named" {
 		err = next.settle(ctx)

@@ -107,8 +107,29 @@ func errReplaced() error {
 		WithHint("keyturn logout, then keyturn login")
 }
 
+// syncLog makes what this process reads from the log durable: who wrote it may have
+// died before it did.
+func (v *Vault) syncLog() error {
+	err := syncFile(filepath.Join(v.dir, databaseFile+"-wal"))
+	if errors.Is(err, fs.ErrNotExist) { // it is all in the database
+		return nil
+	}
+	return err
+}
+
+// outlive commits a change of nothing. A commit that failed may be in the log all the
+// same, and count for whoever reads the log after a crash; with another one in its
+// place it does not.
+func (v *Vault) outlive(ctx context.Context) error {
+	return v.update(ctx, doingRekey, func(t *txn) error {
+		t.changed = true
+		return nil
+	})
+}
+
 // settle ends what a rekey that was cut off left of headers: the next one gets
-// its name when it is that of the key in force, and is removed when it is not.
+// its name when it is that of the key in force, durably, and is removed when it is
+// not and cannot be any more.
 // The caller holds the header's lock.
 func (v *Vault) settle(ctx context.Context) error {
 	path := filepath.Join(v.dir, nextHeader)
@@ -122,8 +143,10 @@ func (v *Vault) settle(ctx context.Context) error {
 	key := v.Key()
 	defer key.Destroy()
 	if err == nil && next.Epoch == v.epoch && next.Verify(key) == nil {
-		err = os.Rename(path, filepath.Join(v.dir, headerFile))
-	} else {
+		if err = v.syncLog(); err == nil {
+			err = os.Rename(path, filepath.Join(v.dir, headerFile))
+		}
+	} else if err = v.outlive(ctx); err == nil {
 		err = os.Remove(path)
 	}
 	if err == nil {

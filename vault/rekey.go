@@ -25,6 +25,9 @@ type Rekeying struct {
 	slots []KeySlot
 	wrap  *seal.Rewrapping
 	key   secret.Value // the next one
+	// Doubt says after a Run that failed that the vault may turn out to have the new
+	// key all the same, when it is opened next: what would open it then has to stay.
+	Doubt bool
 }
 
 // BeginRekey draws a new vault key. What opens each key slot has to be offered to
@@ -182,8 +185,8 @@ func (r *Rekeying) Run(ctx context.Context) (key secret.Value, err error) {
 	if err := v.announce(header, r.key); err != nil {
 		return key, errors.Join(err, v.settle(context.WithoutCancel(ctx)))
 	}
-	if err := v.reseal(ctx, next, r.summary(header)); err != nil {
-		return r.unsure(ctx, next, err)
+	if tried, err := v.reseal(ctx, next, r.summary(header)); err != nil {
+		return r.unsure(ctx, next, tried, err)
 	}
 	return r.key.Clone(), errors.Join(next.finish(context.WithoutCancel(ctx)), v.Close())
 }
@@ -266,18 +269,20 @@ func (v *Vault) announce(h seal.Header, key secret.Value) error {
 	return nil
 }
 
-// unsure ends a rekey whose transaction failed. Whether a commit that failed is on
-// the disk all the same is read from there.
-func (r *Rekeying) unsure(ctx context.Context, next *Vault, why error) (secret.Value, error) {
+// unsure ends a rekey whose transaction failed. Whether a commit that failed counts
+// all the same is read from the database.
+func (r *Rekeying) unsure(ctx context.Context, next *Vault, tried bool, why error) (secret.Value, error) {
 	ctx = context.WithoutCancel(ctx)
 	if next.view(ctx, func(*txn) error { return nil }) == nil {
 		why = pam.Errorf(pam.KindOf(why), "the vault has its new key; whether it keeps it after a power cut is not known: %w", why)
 		return r.key.Clone(), errors.Join(why, next.finish(ctx), r.v.Close())
 	}
-	if err := r.v.settle(ctx); err != nil {
-		return secret.Value{}, errors.Join(why, err)
+	err := r.v.settle(ctx)
+	if r.Doubt = tried && err != nil; r.Doubt {
+		why = pam.Errorf(pam.KindOf(why), "%w; whether the vault has its new key is known when it is opened next", why).
+			WithHint("make room, or mend the disk, then: keyturn vault check")
 	}
-	return secret.Value{}, why
+	return secret.Value{}, errors.Join(why, err)
 }
 
 // finish gives the new header its name and takes the old key's pages out of the
@@ -328,9 +333,10 @@ func (v *Vault) scrub(ctx context.Context) error {
 	return err
 }
 
-// reseal seals everything with the next key, in one transaction.
-func (v *Vault) reseal(ctx context.Context, next *Vault, summary string) error {
-	return v.transact(ctx, v.writer, v.seen.Load(), doingRekey, func(t *txn) error {
+// reseal seals everything with the next key, in one transaction. After a failure it
+// says whether the commit was tried.
+func (v *Vault) reseal(ctx context.Context, next *Vault, summary string) (tried bool, err error) {
+	err = v.transact(ctx, v.writer, v.seen.Load(), doingRekey, func(t *txn) error {
 		n, err := t.succeed(ctx, next)
 		if err != nil {
 			return err
@@ -349,6 +355,7 @@ func (v *Vault) reseal(ctx context.Context, next *Vault, summary string) error {
 		if err := n.flush(ctx); err != nil {
 			return err
 		}
+		tried = true
 		if err := t.db.Commit(); err != nil {
 			return err
 		}
@@ -356,6 +363,7 @@ func (v *Vault) reseal(ctx context.Context, next *Vault, summary string) error {
 		next.drop(n.meta)
 		return nil
 	})
+	return tried, err
 }
 
 // succeed looks whether the vault may get another key now, and returns the same

@@ -63,28 +63,41 @@ func startBus(e *testscript.Env) error {
 		return err
 	}
 	e.Defer(func() { _ = os.RemoveAll(dir) })
-	config := filepath.Join(dir, "bus.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, filepath.Join(dir, "bus")), 0o600); err != nil {
-		return err
-	}
-	bus := exec.Command("dbus-daemon", "--nofork", "--nopidfile", "--print-address", "--config-file="+config)
-	address, err := bus.StdoutPipe()
+	bus, env, err := newBus(dir)
 	if err != nil {
-		return err
-	}
-	if err := bus.Start(); err != nil {
 		return err
 	}
 	e.Defer(func() { end(bus) })
-	line, err := bufio.NewReader(address).ReadString('\n')
-	if err != nil {
-		return fmt.Errorf("the bus does not say where it is: %w", err)
+	for _, v := range env {
+		name, value, _ := strings.Cut(v, "=")
+		e.Setenv(name, value)
 	}
-	e.Setenv("DBUS_SESSION_BUS_ADDRESS", strings.TrimSpace(line))
-	e.Setenv("XDG_RUNTIME_DIR", dir)
-	e.Setenv("XDG_DATA_HOME", filepath.Join(dir, "data"))
 	e.Values[daemonsKey{}] = &daemon{}
 	return nil
+}
+
+// newBus starts a message bus in a folder and returns the variables that lead there.
+func newBus(dir string) (bus *exec.Cmd, env []string, err error) {
+	config := filepath.Join(dir, "bus.conf")
+	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, filepath.Join(dir, "bus")), 0o600); err != nil {
+		return nil, nil, err
+	}
+	bus = exec.Command("dbus-daemon", "--nofork", "--nopidfile", "--print-address", "--config-file="+config)
+	address, err := bus.StdoutPipe()
+	if err == nil {
+		err = bus.Start()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	line, err := bufio.NewReader(address).ReadString('\n')
+	if err != nil {
+		end(bus)
+		return nil, nil, fmt.Errorf("the bus does not say where it is: %w", err)
+	}
+	return bus, []string{
+		"DBUS_SESSION_BUS_ADDRESS=" + strings.TrimSpace(line), "XDG_RUNTIME_DIR=" + dir, "XDG_DATA_HOME=" + filepath.Join(dir, "data"),
+	}, nil
 }
 
 // A daemon is the keyring of a story; cmd is nil while none runs.
@@ -116,27 +129,37 @@ func cmdKeyring(ts *testscript.TestScript, args []string) {
 	}
 }
 
-// startKeyring starts a Secret Service with an unlocked keyring, and waits until
-// the bus knows it.
+// startKeyring starts a story's Secret Service.
 func startKeyring(ts *testscript.TestScript) *exec.Cmd {
-	cmd := exec.Command("gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets",
-		"--control-directory="+ts.Getenv("XDG_RUNTIME_DIR"))
-	cmd.Stdin = strings.NewReader("the keyring's own password")
+	env := []string{}
 	for _, name := range []string{"PATH", "HOME", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "XDG_DATA_HOME"} {
-		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+		env = append(env, name+"="+ts.Getenv(name))
 	}
-	ts.Check(cmd.Start())
+	cmd, err := newKeyring(ts.Getenv("XDG_RUNTIME_DIR"), env)
+	ts.Check(err)
+	return cmd
+}
+
+// newKeyring starts a Secret Service with an unlocked keyring, and waits until the
+// bus knows it.
+func newKeyring(dir string, env []string) (*exec.Cmd, error) {
+	cmd := exec.Command("gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets", "--control-directory="+dir)
+	cmd.Stdin = strings.NewReader("the keyring's own password")
+	cmd.Env = env
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	for {
 		owned := exec.CommandContext(ctx, "dbus-send", "--session", "--print-reply", "--dest=org.freedesktop.DBus", "/",
 			"org.freedesktop.DBus.GetNameOwner", "string:org.freedesktop.secrets")
-		owned.Env = cmd.Env
+		owned.Env = env
 		if err := owned.Run(); err == nil {
-			return cmd
+			return cmd, nil
 		} else if errors.Is(err, exec.ErrNotFound) || ctx.Err() != nil {
 			end(cmd)
-			ts.Fatalf("the keyring does not come: %v", err)
+			return nil, fmt.Errorf("the keyring does not come: %w", err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
