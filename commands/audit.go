@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -87,21 +88,42 @@ func auditTable(entries []vault.AuditEntry) output.Table {
 }
 
 func newAuditVerify(d *Deps) *cobra.Command {
+	var export string
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Verify that nothing was changed in the audit trail",
 		Long: `Follow the chain of the audit trail from its first entry. It fails with 4 when an
-entry was changed, removed, moved or added, or the end is cut off. Who has the
-vault key can make the whole trail anew: keep exports elsewhere.`,
-		Example: "  keyturn audit verify",
+entry was changed, removed, moved or added, or the end is cut off, and with 7 when
+this computer has seen entries that are not in it.
+
+Who has the vault key can make the whole trail anew, and what this computer has seen.
+Keep exports where they cannot be changed (audit export --as jsonl), and give the last
+one with --against: every entry in it must be in the trail as it was.`,
+		Example: "  keyturn audit verify\n  keyturn audit verify --against audit-2026-11.jsonl",
 		Args:    positional(), Annotations: notes(annotNeeds, needVault),
 	}
+	cmd.Flags().StringVar(&export, "against", "", "compare with the export in `FILE`, too")
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
 		if err := c.vault.VerifyAudit(ctx); err != nil {
 			return output.View{}, err
 		}
+		if err := c.vault.Behind(); err != nil {
+			return output.View{}, err
+		}
 		entries, err := c.vault.Audit(ctx)
-		return shownIf(err, messageView("The audit trail is whole: "+count(entries)+" entries.", map[string]any{"entries": len(entries)}))
+		if err != nil {
+			return output.View{}, err
+		}
+		text, doc := "The audit trail is whole: "+count(entries)+" entries.", map[string]any{"entries": len(entries)}
+		if export != "" {
+			n, err := c.compareExport(ctx, export, entries)
+			if err != nil {
+				return output.View{}, err
+			}
+			text += fmt.Sprintf(" All %d of the export are in it, as they were.", n)
+			doc["compared"] = n
+		}
+		return messageView(text, doc), nil
 	})
 }
 

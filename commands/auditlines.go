@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"keyturn/vault"
 )
@@ -15,6 +14,8 @@ const (
 	// auditID names the structured data; 32473 is the enterprise number that
 	// RFC 5612 keeps for documentation: Keyturn has none of its own.
 	auditID = "keyturn@32473"
+	// auditTime has at most six digits of a second (§6.2.3.1).
+	auditTime = "2006-01-02T15:04:05.999999Z07:00"
 )
 
 // auditSyslog is an entry as RFC 5424: header, structured data, message. Within
@@ -26,7 +27,7 @@ func auditSyslog(e vault.AuditEntry) string {
 	if _, h, ok := strings.Cut(e.Actor, "@"); ok && h != "" {
 		host = token(h)
 	}
-	return fmt.Sprintf("<%d>1 %s %s keyturn - %s [%s%s%s%s%s%s]", auditPriority, e.At.UTC().Format(time.RFC3339Nano), host, token(e.Action),
+	return fmt.Sprintf("<%d>1 %s %s keyturn - %s [%s%s%s%s%s%s]", auditPriority, e.At.UTC().Format(auditTime), host, token(e.Action),
 		auditID, param("number", strconv.FormatInt(e.Number, 10)), param("actor", e.Actor), param("action", e.Action),
 		param("object", string(e.Object)), param("detail", e.Detail))
 }

@@ -116,3 +116,19 @@ func TestAForgedAnchorIsNone(t *testing.T) {
 		}
 	}
 }
+
+// Who has the vault's key can make the audit trail anew. The trail is whole in itself
+// then; a computer that saw the true one knows that it is another.
+func TestAForgedAuditTrailIsNoticedWhereTheTrueOneWasSeen(t *testing.T) {
+	t.Parallel()
+	o, dir, _ := anchored(t)
+	forged := copyOf(t, dir)
+	elsewhere := o
+	elsewhere.AnchorDir = ""
+	v := reopen(t, forged, elsewhere)
+	must(t, v.ForgeAudit(t.Context(), 1, "nothing happened"))
+	must(t, v.VerifyAudit(t.Context()))
+	must(t, v.Close())
+	v = reopen(t, forged, o)
+	wants(t, v.Behind(), pam.ErrConflict, "another history")
+}

@@ -126,3 +126,28 @@ func CutRekeyOf(ctx context.Context, v *Vault, at string, offer func(*Rekeying) 
 	}
 	return errors.Join(err, v.Close())
 }
+
+// ForgeAudit changes an entry and makes the trail anew, as who has the vault's key can.
+func (v *Vault) ForgeAudit(ctx context.Context, number int64, detail string) error {
+	return v.update(ctx, "forge", func(t *txn) error {
+		rows, err := all[auditRow](ctx, t, groupAudit, every)
+		if err != nil {
+			return err
+		}
+		t.meta.auditKey.Destroy()
+		t.meta.auditKey, t.meta.AuditCount, t.meta.AuditHead = t.meta.auditRoot.Clone(), 0, nil
+		for _, r := range rows {
+			var e AuditEntry
+			if err := json.Unmarshal(r.Entry, &e); err != nil {
+				return err
+			}
+			if e.Number == number {
+				e.Detail = detail
+			}
+			if err := t.chain(ctx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
