@@ -159,6 +159,22 @@ func (t *txn) checkFormat(ctx context.Context) error {
 		return pam.Errorf(pam.ErrIO, "%s has the unknown format %d", databaseFile, version)
 	}
 	t.v.older.Store(version < schemaVersion)
+	return t.checkSchema(ctx)
+}
+
+// checkSchema refuses a database in which anything but our tables answers: a trigger
+// of somebody else's could undo what is written, an audit entry or a password that is
+// about to be sent, and the write would look as if it had worked.
+func (t *txn) checkSchema(ctx context.Context) error {
+	var found string
+	err := t.db.QueryRowContext(ctx, `SELECT coalesce(group_concat(type || ' ' || name, ', '), '')
+		FROM (SELECT type, name FROM sqlite_schema ORDER BY type, name)`).Scan(&found)
+	if err != nil {
+		return err
+	}
+	if found != schemaObjects {
+		return tampered("its tables are not those of a vault")
+	}
 	return nil
 }
 

@@ -33,6 +33,9 @@ CREATE TABLE rows (
 CREATE INDEX rows_by_id ON rows (kind, id);
 `
 
+// schemaObjects is what the schema makes, as checkSchema asks for it.
+const schemaObjects = "index rows_by_id, index sqlite_autoindex_rows_1, table manifest, table meta, table rows"
+
 // A group is a kind of sealed row. The numbers are in the database, the names in
 // the associated data: neither ever changes its meaning.
 type group int
