@@ -2,6 +2,7 @@ package vault
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -112,7 +113,26 @@ func readHeaderFile(dir, name string) (seal.Header, error) {
 		return seal.Header{}, pam.Errorf(pam.ErrIO, "read the vault header: %w", err)
 	}
 	h, err := seal.Decode(b)
+	if err == nil && !pam.IsUID(h.Vault) { // it names files of ours before anything of it is proven
+		err = fmt.Errorf("%w: it names no vault", seal.ErrFormat)
+	}
+	if errors.Is(err, seal.ErrFormat) && !errors.Is(err, seal.ErrParams) {
+		return seal.Header{}, pam.Errorf(pam.ErrIO, "read the vault header: %w", err).WithHint(hintHeader)
+	}
 	return h, sealError("read the vault header", err)
+}
+
+// hintHeader is what to do about a header that is damaged or gone. There is no second
+// copy, which would keep key slots that were closed; a backup's fits as long as the
+// vault has that key.
+const hintHeader = "take the file header from a backup that is younger than the last rekey: tar -xf BACKUP header"
+
+// Headless says of a vault whose header is gone that it is; nil for any other folder.
+func Headless(dir string) error {
+	if _, err := os.Lstat(filepath.Join(dir, databaseFile)); err == nil && !Exists(dir) {
+		return pam.Errorf(pam.ErrNotFound, "there is no vault in %s: the file header is missing", dir).WithHint(hintHeader)
+	}
+	return nil
 }
 
 func errNoVault(dir string) error {

@@ -3,6 +3,7 @@
 package vault_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -167,4 +168,21 @@ func TestCreateRefusesBadOptions(t *testing.T) {
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a refused creation left %s: %v", dir, err)
 	}
+}
+
+// The agent's socket and the anchor have the vault's name, before its header is proven.
+func TestAHeaderThatNamesAnotherPathIsRefused(t *testing.T) {
+	t.Parallel()
+	v, dir := create(t)
+	must(t, v.Close())
+	path := filepath.Join(dir, "header")
+	b, err := os.ReadFile(path)
+	must(t, err)
+	id, err := vault.ID(dir)
+	must(t, err)
+	must(t, os.WriteFile(path, bytes.Replace(b, []byte(id), []byte("../../../home/me/other"), 1), 0o600))
+	_, err = vault.ID(dir)
+	wants(t, err, pam.ErrIO, "it names no vault")
+	_, err = openAgain(t, dir)
+	wants(t, err, pam.ErrIO, "it names no vault")
 }

@@ -291,7 +291,7 @@ func (s *sweep) point(n int, way []string) {
 	dir := s.copied()
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 	what := fmt.Sprintf("call %d %s", n, strings.Join(way, " "))
-	image := s.image && (slices.Contains(way, "exit") || slices.Contains(way, "5")) // the other ways leave the same log
+	image := s.image && slices.Contains(way, "5") && !slices.Contains(way, "-from") // the others leave no more in the log
 	closed := func() {}
 	if image {
 		closed = s.openBeside(dir)

@@ -49,6 +49,9 @@ func (p *process) vault(ctx context.Context) (*vault.Vault, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := vault.Headless(dir); err != nil {
+		return nil, err
+	}
 	if !vault.Exists(dir) {
 		return nil, pam.Errorf(pam.ErrNotFound, "there is no vault in %s", dir).
 			WithHint("keyturn init makes one; %s or --vault DIR names another folder", commands.EnvHome)
@@ -78,9 +81,8 @@ func (p *process) unlock(ctx context.Context, dir string) (secret.Value, error) 
 
 // salvage needs the key of a vault that may not open any more.
 func (p *process) salvage(ctx context.Context, dir, out string) (vault.Salvage, error) {
-	if !vault.Exists(dir) {
-		return vault.Salvage{}, pam.Errorf(pam.ErrNotFound, "there is no vault in %s: the file header is missing", dir).
-			WithHint("take it from a backup: tar -xf BACKUP header")
+	if err := vault.Headless(dir); err != nil {
+		return vault.Salvage{}, err
 	}
 	if key := p.agentKey(ctx, dir); !key.IsZero() {
 		defer key.Destroy()

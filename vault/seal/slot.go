@@ -3,9 +3,11 @@ package seal
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -83,7 +85,11 @@ func (s *Slot) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	var slot passphraseSlotJSON
-	if err := json.Unmarshal(b, &slot); err != nil {
+	err := json.Unmarshal(b, &slot)
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // as large as no 32 bits hold, for one
+		err = fmt.Errorf("%w: a %s where %s belongs", ErrParams, e.Value, e.Field[strings.LastIndexByte(e.Field, '.')+1:])
+	}
+	if err != nil {
 		return fmt.Errorf("passphrase slot: %w", err)
 	}
 	s.passphraseSlot = slot.passphraseSlot
