@@ -36,7 +36,7 @@ func TestExamplesAreUnderstood(t *testing.T) {
 		}
 		shown := false // one is of the command itself
 		for _, line := range examples(cmd.Example) {
-			words, _, err := SplitBatch(line)
+			words, _, err := SplitLine(line)
 			if err != nil || len(words) == 0 {
 				t.Errorf("%s: %q: %v, %v", cmd.CommandPath(), line, words, err)
 				continue

@@ -38,7 +38,7 @@ func exampleLines(t *testing.T) [][]string {
 				strings.ContainsAny(line, "<>&") {
 				continue
 			}
-			words, _, err := commands.SplitBatch(line)
+			words, _, err := commands.SplitLine(line)
 			if err != nil || words[0] != programName {
 				t.Fatalf("%q: %v", line, err)
 			}
