@@ -26,8 +26,8 @@ func newDiscoverStart(d *Deps) *cobra.Command {
 		Long: `Look at one machine, the machines of a folder, or all of a configuration, and
 find what runs there as whom: services, scheduled tasks and IIS pools. What runs
 as the account of exactly one user is proposed as a mapping; "process" makes the
-proposals mappings. Accounts are compared by their identity (SID), never by how a
-name is spelled: what cannot be told is reported and left alone.
+proposals mappings. Accounts are compared by their identity (SID), never by how
+a name is spelled: what cannot be told is reported and left alone.
 
 Nothing is changed, on no machine. What was found is kept in the vault.`,
 		Example: `  keyturn pam action discover start -g Embedded
@@ -219,7 +219,7 @@ func newDiscoverRemove(d *Deps) *cobra.Command {
 		Use:     "remove",
 		Aliases: []string{"r"},
 		Short:   "Cancel or remove of discovery jobs",
-		Long:    "Forget a discovery and what it found. Mappings that were made of its proposals stay.",
+		Long:    "Forget a discovery and what it found. Mappings that were made of its proposals\nstay.",
 		Example: "  keyturn pam action discover remove -j JOB",
 		Args:    positional(), Annotations: notes(annotNeeds, needVault, annotRequired, "job-id"),
 	}

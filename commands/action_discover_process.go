@@ -18,9 +18,9 @@ func newDiscoverProcess(d *Deps) *cobra.Command {
 		Use:     "process",
 		Aliases: []string{"p"},
 		Short:   "Process discovered items",
-		Long: `Make the proposals of a discovery mappings: asked one by one on a terminal, or all
-of them with --add-all. They are compared with the mappings as they are now; what
-is mapped already is not proposed again. No machine is asked or changed.`,
+		Long: `Make the proposals of a discovery mappings: asked one by one on a terminal, or
+all of them with --add-all. They are compared with the mappings as they are now;
+what is mapped already is not proposed again. No machine is asked or changed.`,
 		Example: `  keyturn pam action discover process -j JOB --preview
   keyturn pam action discover process -j JOB --add-all`,
 		Args: positional(), Annotations: notes(annotNeeds, needVault, annotRequired, "job-id"),

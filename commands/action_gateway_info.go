@@ -22,15 +22,17 @@ func newGatewayInfo(d *Deps) *cobra.Command {
 		Aliases: []string{"i"},
 		Short:   "Info command",
 		Long: `Test each machine and directory of the gateway: is it reached and trusted, does
-its admin log in, are the rights and the language mode there, which policies limit
-a rotation, what is installed; of a directory, which domain it is and where its PDC
-emulator is. Every machine costs one log-in; an admin that is refused once is not
-tried again. For what is wrong, the command that helps is shown.
+its admin log in, are the rights and the language mode there, which policies
+limit a rotation, what is installed; of a directory, which domain it is and
+where its PDC emulator is. Every machine costs one log-in; an admin that is
+refused once is not tried again. For what is wrong, the command that helps is
+shown.
 
 A new machine is not trusted: what it shows stands below the table, one line a
-machine. Compare each with the machine's own, keep those that are right, and name
-them: --accept MACHINE=FINGERPRINT, or a file of such lines, --accept @FILE. Only
-what was named is accepted, and only from a machine that shows just that.
+machine. Compare each with the machine's own, keep those that are right, and
+name them: --accept MACHINE=FINGERPRINT, or a file of such lines, --accept
+@FILE. Only what was named is accepted, and only from a machine that shows just
+that.
 
 Nothing is changed on any machine. The exit code is 5 when a machine cannot be
 worked with; warnings leave it at 0.`,

@@ -18,7 +18,8 @@ func newJobInfo(d *Deps) *cobra.Command {
 		Use:     "job-info JOB",
 		Aliases: []string{"ji"},
 		Short:   "View Job details",
-		Long:    "Show how a job stands, with one line for each machine and dependency.",
+		Long: `Show how a job stands, with one line for each machine and dependency. JOB is the
+id that "rotate" printed; "job-list" shows them all.`,
 		Example: "  keyturn pam action job-info JOB\n  keyturn pam action job-info JOB --wait --format json",
 		Args:    positional("JOB"), Annotations: notes(annotNeeds, needVault),
 	}

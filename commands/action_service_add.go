@@ -20,8 +20,8 @@ func newServiceAdd(d *Deps) *cobra.Command {
 the user's password is rotated, their stored password is updated, and what was
 running is restarted. Adding what is there already changes nothing.
 
-Type iis covers application pools, virtual directories and the users of anonymous
-authentication.`,
+Type iis covers application pools, virtual directories and the users of
+anonymous authentication.`,
 		Example: `  keyturn pam action service add -g Embedded -m SRV1 -u svc_app -t service
   keyturn pam action service add -g Embedded -m SRV1 -u svc_app`,
 		Args:        positional(),

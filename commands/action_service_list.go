@@ -27,9 +27,9 @@ func newServiceList(d *Deps) *cobra.Command {
 		Long: `List which machines follow which users' passwords, and with what.
 
 With --dependencies: every service, scheduled task and IIS pool that rotations
-have met so far, of all accounts, with the generation of the password that it was
-last confirmed to hold and the account's present one. Nothing is asked of any
-machine.`,
+have met so far, of all accounts, with the generation of the password that it
+was last confirmed to hold and the account's present one. Nothing is asked of
+any machine.`,
 		Example: `  keyturn pam action service list -g Embedded
   keyturn pam action service list -g Embedded -m --format json
   keyturn pam action service list --dependencies --stale`,

@@ -16,11 +16,11 @@ func newServiceMap(d *Deps) *cobra.Command {
 		Use:     "map",
 		Aliases: []string{"m"},
 		Short:   "Map users to discovered services.",
-		Long: `Look at one machine, or all of the configuration, find what runs as whom, and map
-every user to the machines where something runs as its account. Accounts are
-compared by their identity (SID); what cannot be told, and accounts that no record
-names, are reported and left alone. Nothing is changed on any machine: mappings
-say what the next rotation updates.
+		Long: `Look at one machine, or all of the configuration, find what runs as whom, and
+map every user to the machines where something runs as its account. Accounts are
+compared by their identity (SID); what cannot be told, and accounts that no
+record names, are reported and left alone. Nothing is changed on any machine:
+mappings say what the next rotation updates.
 
 "pam action discover start" does the same without mapping anything.`,
 		Example: `  keyturn pam action service map -g Embedded

@@ -63,7 +63,7 @@ func newAuditList(d *Deps) *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"l"},
 		Short:   "List the audit trail",
-		Long:    "List what was done with the vault, oldest first: who, when, what, to which record or job.",
+		Long:    "List what was done with the vault, oldest first: who, when, what, to which\nrecord or job.",
 		Example: "  keyturn audit list --last 20\n  keyturn audit list --days 7 --format json",
 		Args:    positional(), Annotations: notes(annotNeeds, needVault),
 	}
@@ -92,13 +92,14 @@ func newAuditVerify(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Verify that nothing was changed in the audit trail",
-		Long: `Follow the chain of the audit trail from its first entry. It fails with 4 when an
-entry was changed, removed, moved or added, or the end is cut off, and with 7 when
-this computer has seen entries that are not in it.
+		Long: `Follow the chain of the audit trail from its first entry. It fails with 4 when
+an entry was changed, removed, moved or added, or the end is cut off, and with 7
+when this computer has seen entries that are not in it.
 
-Who has the vault key can make the whole trail anew, and what this computer has seen.
-Keep exports where they cannot be changed (audit export --as jsonl), and give the last
-one with --against: every entry in it must be in the trail as it was.`,
+Who has the vault key can make the whole trail anew, and what this computer has
+seen. Keep exports where they cannot be changed (audit export --as jsonl), and
+give the last one with --against: every entry in it must be in the trail as it
+was.`,
 		Example: "  keyturn audit verify\n  keyturn audit verify --against audit-2026-11.jsonl",
 		Args:    positional(), Annotations: notes(annotNeeds, needVault),
 	}
@@ -133,8 +134,8 @@ func newAuditExport(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Export the audit trail for another system",
-		Long: `Write the audit trail as one event a line: jsonl (JSON Lines), syslog (RFC 5424) or
-cef (ArcSight Common Event Format).`,
+		Long: `Write the audit trail as one event a line: jsonl (JSON Lines), syslog (RFC 5424)
+or cef (ArcSight Common Event Format).`,
 		Example: "  keyturn audit export --as syslog --output audit.log\n  keyturn audit export --days 1",
 		Args:    positional(), Annotations: notes(annotNeeds, needVault),
 	}

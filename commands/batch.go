@@ -34,14 +34,14 @@ func newRunBatch(d *Deps) *cobra.Command {
 		Short:   "Run commands from files",
 		Long: `Run the commands of files, one a line; - is standard input, and "keyturn -" is
 short for "keyturn run-batch -". Blank lines and lines that start with # are
-skipped, and so is what follows a # between spaces. A line that ends in a \ after a
-space goes on in the next one. The first line that fails stops with its exit code;
-a line that starts with @ may fail; "quit" ends the batch.
+skipped, and so is what follows a # between spaces. A line that ends in a \
+after a space goes on in the next one. The first line that fails stops with its
+exit code; a line that starts with @ may fail; "quit" ends the batch.
 
---dry-run runs nothing: it shows the commands and reads their words and flags, so
-that all that were mistyped are found before the first has changed anything. Of a
-line that would be refused it shows the command alone: a secret may have slipped
-into the rest.`,
+--dry-run runs nothing: it shows the commands and reads their words and flags,
+so that all that were mistyped are found before the first has changed anything.
+Of a line that would be refused it shows the command alone: a secret may have
+slipped into the rest.`,
 		Example: "  keyturn run-batch setup.txt\n  keyturn run-batch --dry-run setup.txt\n  keyturn - --keep-going < setup.txt",
 		Args:    cobra.ArbitraryArgs,
 	}

@@ -33,8 +33,8 @@ func newClipboardCopy(d *Deps) *cobra.Command {
 		Short:   "Copy a record's password to the clipboard",
 		Long: `Copy the password of a record, or another field of it, to the clipboard, by the
 tool that this computer has for that: wl-copy, xclip, xsel, pbcopy or clip.
---output stdout prints it, --output variable sets a variable for later lines of a
-shell or batch: ${NAME}. It is written to the audit trail first.`,
+--output stdout prints it, --output variable sets a variable for later lines of
+a shell or batch: ${NAME}. It is written to the audit trail first.`,
 		Example: "  keyturn clipboard-copy svc_app\n  keyturn cc --field text.instanceId --output stdout SRV1",
 		Args:    positional("RECORD"),
 		Annotations: notes(annotNeeds, needVault, annotTargets, toClipboard+" "+toStdout+" "+toVariable,

@@ -101,7 +101,7 @@ func newConfigList(d *Deps) *cobra.Command {
 		Use:         "list",
 		Aliases:     []string{"l"},
 		Short:       "List all PAM Configurations",
-		Long:        "List the PAM configurations: which gateway reaches which machines, and who logs in there.",
+		Long:        "List the PAM configurations: which gateway reaches which machines, and who logs\nin there.",
 		Example:     "  keyturn pam config list\n  keyturn pam config list -c \"Local Network\" --format json",
 		Args:        positional(),
 		Annotations: notes(annotNeeds, needVault),
@@ -170,8 +170,8 @@ func newConfigEdit(d *Deps) *cobra.Command {
 		Use:     "edit CONFIG",
 		Aliases: []string{"e"},
 		Short:   "Edit a PAM Configuration",
-		Long: `Edit a PAM configuration. Its admin logs in to every machine of the configuration
-that has no admin of its own.`,
+		Long: `Edit a PAM configuration. Its admin logs in to every machine of the
+configuration that has no admin of its own.`,
 		Example:     "  keyturn pam config edit \"Local Network\" -a \"LAB admin\"",
 		Args:        positional("CONFIG"),
 		Annotations: notes(annotNeeds, needVault, annotShort, "env=environment"),

@@ -26,9 +26,9 @@ func newConfigNew(d *Deps) *cobra.Command {
 		Use:     "new",
 		Aliases: []string{"n"},
 		Short:   "Create new PAM Configuration",
-		Long: `Make a PAM configuration and print its UID: machines that are logged in to by one
-admin, and reached through one gateway. Where a vault has several, --pam-config of
-"record-add" says which one a machine belongs to.`,
+		Long: `Make a PAM configuration and print its UID: machines that are logged in to by
+one admin, and reached through one gateway. Where a vault has several,
+--pam-config of "record-add" says which one a machine belongs to.`,
 		Example: `  keyturn pam config new -env domain -t "LAB domain" -a "LAB admin"
   keyturn record-add -rt pamMachine -t SRV5 --pam-config "LAB domain" \
     pamHostname=srv5.lab.example text.operatingSystem=windows`,
@@ -97,8 +97,8 @@ func newConfigRemove(d *Deps) *cobra.Command {
 		Use:     "remove CONFIG",
 		Aliases: []string{"rm"},
 		Short:   "Remove a PAM Configuration",
-		Long: `Remove a PAM configuration that no machine and no user's rotation belongs to. The
-last one stays: a vault has at least one.`,
+		Long: `Remove a PAM configuration that no machine and no user's rotation belongs to.
+The last one stays: a vault has at least one.`,
 		Example:     "  keyturn pam config remove \"LAB domain\"",
 		Args:        positional("CONFIG"),
 		Annotations: notes(annotNeeds, needVault),

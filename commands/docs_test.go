@@ -84,5 +84,5 @@ func page(t *testing.T, cmd *cobra.Command) string {
 	if err := cmd.Help(); err != nil {
 		t.Fatal(err)
 	}
-	return "# " + cmd.CommandPath() + "\n\n" + cmd.Short + ".\n\n```\n" + strings.TrimSpace(help.String()) + "\n```\n"
+	return "# " + cmd.CommandPath() + "\n\n" + strings.TrimSuffix(cmd.Short, ".") + ".\n\n```\n" + strings.TrimSpace(help.String()) + "\n```\n"
 }

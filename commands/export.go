@@ -30,17 +30,17 @@ func newExport(d *Deps) *cobra.Command {
 		Use:   "export [FILE]",
 		Short: "Export records to a file of Keeper Commander or KeePass",
 		Long: `Export records with their passwords as plain text, in the shape that Keeper
-Commander and "keyturn import" read: JSON or CSV, by --format or the file's name;
-without FILE to standard output. It asks first; without a terminal it needs --force,
-which also replaces a file. The file is for its owner only (0600), and the export is
-written to the audit trail.
+Commander and "keyturn import" read: JSON or CSV, by --format or the file's
+name; without FILE to standard output. It asks first; without a terminal it
+needs --force, which also replaces a file. The file is for its owner only
+(0600), and the export is written to the audit trail.
 
-In CSV a cell that a spreadsheet would run as a formula gets an apostrophe before
-it; the first line of the file says so, and "keyturn import" takes it away again.
-Records have no UIDs in CSV: JSON is the form to keep. A KeePass database (KDBX 4, or
-3.1) is encrypted with a password of its own, which is asked for or read from
---keepass-password-file, and a key file; nothing is asked but that. Mappings and
-rotation settings are in none of them.`,
+In CSV a cell that a spreadsheet would run as a formula gets an apostrophe
+before it; the first line of the file says so, and "keyturn import" takes it
+away again. Records have no UIDs in CSV: JSON is the form to keep. A KeePass
+database (KDBX 4, or 3.1) is encrypted with a password of its own, which is
+asked for or read from --keepass-password-file, and a key file; nothing is asked
+but that. Mappings and rotation settings are in none of them.`,
 		Example: "  keyturn export --force records.json\n  keyturn export --folder Prod --format csv prod.csv\n" +
 			"  keyturn export --format keepass Passwords.kdbx",
 		Args:        atMostOne,

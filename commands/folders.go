@@ -43,8 +43,8 @@ func newMkdir(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mkdir FOLDER",
 		Short: "Make a folder",
-		Long: `Make a folder and print its UID. FOLDER is a path; all folders of it but the last
-must be there.`,
+		Long: `Make a folder and print its UID. FOLDER is a path; all folders of it but the
+last must be there.`,
 		Example: "  keyturn mkdir Prod\n  keyturn mkdir Prod/DB",
 		Args:    positional("FOLDER"), Annotations: notes(annotNeeds, needVault, annotShort, "sf=shared-folder uf=user-folder"),
 	}

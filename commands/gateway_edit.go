@@ -11,7 +11,7 @@ import (
 )
 
 // hereAsAll says what a gateway is, to those who know the ones that are installed.
-const hereAsAll = "It works from this machine, as all gateways here do: nothing to install, no token."
+const hereAsAll = "It works from this machine, as all gateways do: nothing to install, no token."
 
 func newGatewayNew(d *Deps) *cobra.Command {
 	var name, application, expires string
@@ -20,7 +20,7 @@ func newGatewayNew(d *Deps) *cobra.Command {
 		Use:     "new",
 		Aliases: []string{"n"},
 		Short:   "Create new Gateway",
-		Long: `Make a gateway: a name that PAM configurations are bound to, for lists and for -g.
+		Long: `Make a gateway: a name that PAM configurations are bound to, for lists and -g.
 ` + hereAsAll + `
 "pam config new" makes a configuration for it.`,
 		Example:     "  keyturn pam gateway new -n Branch",
@@ -82,8 +82,8 @@ func newGatewayRemove(d *Deps) *cobra.Command {
 		Use:     "remove",
 		Aliases: []string{"rm"},
 		Short:   "Remove Gateway",
-		Long: `Remove a gateway that no PAM configuration is bound to. The last one stays: a vault
-has at least one.`,
+		Long: `Remove a gateway that no PAM configuration is bound to. The last one stays: a
+vault has at least one.`,
 		Example:     "  keyturn pam gateway remove -g Branch",
 		Args:        positional(),
 		Annotations: notes(annotNeeds, needVault, annotRequired, "gateway"),

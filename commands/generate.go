@@ -32,8 +32,8 @@ func newGenerate(d *Deps) *cobra.Command {
 		Long: `Generate passwords that keep the given rules and print them. They are stored
 nowhere; record-add takes password=$GEN to make one without showing it.
 
--u, -l, -d and -s say at least how many characters of a kind there are, 0 that there
-are none.`,
+-u, -l, -d and -s say at least how many characters of a kind there are, 0 that
+there are none.`,
 		Example: `  keyturn generate
   keyturn generate -n 30 -d 4 -s 0
   keyturn generate -c 3 -x 32,5,5,5,5`,
@@ -45,10 +45,13 @@ are none.`,
 	f.BoolP("password-list", "p", false, "accepted for Commander's sake: nothing but passwords is printed")
 	f.IntVarP(&o.count, "count", "c", 1, "how many passwords: a `number`")
 	f.IntVarP(&o.length, "number", "n", 0, "the `length` of the passwords")
-	f.IntVarP(&o.upper, "upper", "u", notGiven, "capital letters: a `number`")
-	f.IntVarP(&o.lower, "lower", "l", notGiven, "small letters: a `number`")
-	f.IntVarP(&o.digits, "digits", "d", notGiven, "digits: a `number`")
-	f.IntVarP(&o.symbols, "symbols", "s", notGiven, "symbols: a `number`")
+	f.IntVarP(&o.upper, "upper", "u", notGiven, "at least this `number` of capital letters")
+	f.IntVarP(&o.lower, "lower", "l", notGiven, "at least this `number` of small letters")
+	f.IntVarP(&o.digits, "digits", "d", notGiven, "at least this `number` of digits")
+	f.IntVarP(&o.symbols, "symbols", "s", notGiven, "at least this `number` of symbols")
+	for _, name := range []string{"upper", "lower", "digits", "symbols"} {
+		f.Lookup(name).DefValue = "0" // -1 is nobody's default: help shows none
+	}
 	f.StringVarP(&o.rules, "rules", "r", "", "the four `NUMBERS` in one: upper,lower,digits,symbols")
 	f.StringVarP(&o.complexity, "complexity", "x", "", "the `RULES`: length,upper,lower,digits,symbols[,SPECIALS]")
 	return d.leaf(cmd, func(_ context.Context, c *call) (output.View, error) { return generate(c, o) })

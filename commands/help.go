@@ -12,8 +12,10 @@ import (
 const basics = `The way to a first rotation:
 
   keyturn init
-  keyturn record-add -rt pamMachine -t DC01 pamHostname=dc01.lab.example text.operatingSystem=windows
-  keyturn record-add -rt pamMachine -t SRV1 pamHostname=srv1.lab.example:5986 text.operatingSystem=windows
+  keyturn record-add -rt pamMachine -t DC01 \
+    pamHostname=dc01.lab.example text.operatingSystem=windows
+  keyturn record-add -rt pamMachine -t SRV1 \
+    pamHostname=srv1.lab.example:5986 text.operatingSystem=windows
   keyturn record-add -rt pamUser -t "LAB admin" 'login=LAB\admin' password=
   keyturn record-add -rt pamUser -t svc_app 'login=LAB\svc_app' password=
   keyturn pam config edit "Local Network" -a "LAB admin"

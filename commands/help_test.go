@@ -86,7 +86,8 @@ func TestSeeAlsoNamesWhatThereIs(t *testing.T) {
 	}
 }
 
-// Help fits into a window, also where nobody knows how wide that is.
+// Text that is written by hand fits into 80 columns, and help into its page where nobody
+// knows how wide that is. A command to be copied is in one line.
 func TestHelpIsNoWiderThanItsPage(t *testing.T) {
 	t.Parallel()
 	d := &Deps{Session: &Session{}}
@@ -95,10 +96,22 @@ func TestHelpIsNoWiderThanItsPage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for line := range strings.SplitSeq(cmd.Long+"\n"+cmd.Example, "\n") {
+			if utf8.RuneCountInString(line) > 80 {
+				t.Errorf("%s: %d characters: %s", cmd.CommandPath(), utf8.RuneCountInString(line), line)
+			}
+		}
 		for _, line := range v.Before {
 			if utf8.RuneCountInString(line) > helpWidth {
 				t.Errorf("%s: %d characters: %s", cmd.CommandPath(), utf8.RuneCountInString(line), line)
 			}
 		}
 	})
+	for name, topic := range helpTopics() {
+		for _, line := range topic().Before {
+			if utf8.RuneCountInString(line) > 80 && !strings.HasPrefix(line, "  powershell.exe ") {
+				t.Errorf("%s: %d characters: %s", name, utf8.RuneCountInString(line), line)
+			}
+		}
+	}
 }

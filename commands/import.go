@@ -34,17 +34,18 @@ func newImport(d *Deps) *cobra.Command {
 		Use:   "import FILE",
 		Short: "Import records from a file of Keeper Commander or KeePass",
 		Long: `Import records from a JSON or CSV file as Keeper Commander's export and "keyturn
-export" write it, or from a KeePass database (KDBX 3.1 or 4); --format says which,
-else the file's name. Folders that are missing are made. All records are imported
-or none: a mistake in the file changes nothing, and is reported with its entry and
-field.
+export" write it, or from a KeePass database (KDBX 3.1 or 4); --format says
+which, else the file's name. Folders that are missing are made. All records are
+imported or none: a mistake in the file changes nothing, and is reported with
+its entry and field.
 
 A record keeps its UID. One that is there already is skipped or, with --update,
-changed; a changed password of a pamUser is refused while a job holds its account.
-A record without a UID, as in CSV, is known by its folder, type, title and login.
-CSV has folder, title, login, password, URL, notes, shared folder, then names and
-values of other fields in turns ($type is the record's type). An apostrophe before
-a formula is taken off only in a file whose first line says that Keyturn put it.
+changed; a changed password of a pamUser is refused while a job holds its
+account. A record without a UID, as in CSV, is known by its folder, type, title
+and login. CSV has folder, title, login, password, URL, notes, shared folder,
+then names and values of other fields in turns ($type is the record's type). An
+apostrophe before a formula is taken off only in a file whose first line says
+that Keyturn put it.
 
 A KeePass database is opened with its password, which is asked for or read from
 --keepass-password-file, and its key file. Groups are folders; fields that the

@@ -20,8 +20,8 @@ func newInit(d *Deps) *cobra.Command {
 "Embedded" and the configuration "Local Network".
 
 The master password is asked for twice, or read from the file that
---password-file or ` + EnvPasswordFile + ` names. It has at least eight characters:
-whoever steals a copy of the vault can try one after the other.
+--password-file or ` + EnvPasswordFile + ` names. It has at least eight
+characters: whoever steals a copy of the vault can try one after the other.
 
 A vault belongs on a local disk. On a network file system it is refused, unless
 ` + EnvNetwork + ` is 1: do that only where no other computer uses it.`,

@@ -26,7 +26,7 @@ func newKeyList(d *Deps) *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"l"},
 		Short:   "List the ways into the vault",
-		Long:    "List the key slots of the vault: each is a way in. The one that opened it now is marked.",
+		Long:    "List the key slots of the vault: each is a way in. The one that opened it now is\nmarked.",
 		Example: "  keyturn key list",
 		Args:    discreet(), Annotations: notes(annotNeeds, needVault),
 	}
@@ -61,17 +61,19 @@ func newKeyAdd(d *Deps) *cobra.Command {
 		Use:   "add",
 		Short: "Add a way into the vault",
 		Long: `Add a key slot:
-another master password (asked for twice, or from --new-password-file);
-a key file for pipelines (--new-key-file), which is made if it is not there: the
-vault then opens with --key-file or ` + EnvKeyFile + `, without the time that a
-password costs;
-an age recipient (--age): age1..., a post-quantum age1pq1..., one of a plugin
-(age1NAME1...), the line of a public SSH key (ssh-ed25519, ssh-rsa), or @FILE with
-one of them. Whoever has its identity or private key opens the vault with --identity
-or ` + EnvIdentity + `, at no cost of time either; no secret is handed over to add it;
-a key in the keyring of this computer (--keyring), with which your commands open the
-vault by themselves while you are logged in; or a recovery code for paper
-(--recovery), shown once, which is typed in the place of the master password.
+- another master password (asked for twice, or from --new-password-file);
+- a key file for pipelines (--new-key-file), which is made if it is not there:
+  the vault then opens with --key-file or ` + EnvKeyFile + `, without the time
+  that a password costs;
+- an age recipient (--age): age1..., a post-quantum age1pq1..., one of a plugin
+  (age1NAME1...), the line of a public SSH key (ssh-ed25519, ssh-rsa), or @FILE
+  with one of them. Whoever has its identity or private key opens the vault with
+  --identity or ` + EnvIdentity + `, at no cost of time either; no secret is
+  handed over to add it;
+- a key in the keyring of this computer (--keyring), with which your commands
+  open the vault by themselves while you are logged in;
+- a recovery code for paper (--recovery), shown once, which is typed in the
+  place of the master password.
 "keyturn help keys" says which of several keys a command takes.`,
 		Example: "  keyturn key add --new-key-file ci.key\n  keyturn key add --age @alice.pub\n" +
 			"  keyturn key add --keyring\n  keyturn key add --recovery",
@@ -200,10 +202,11 @@ func newKeyRemove(d *Deps) *cobra.Command {
 		Use:     "remove ID",
 		Aliases: []string{"rm"},
 		Short:   "Remove a way into the vault",
-		Long: `Remove a key slot. The only one stays, and so does the one that opened the vault for
-this command. The key of a keyring slot is taken out of this computer's keyring too.
-Who has an older copy of the vault still gets in with what was removed, and learns
-the vault's key, which stays: "rekey" gives the vault another one.`,
+		Long: `Remove a key slot. The only one stays, and so does the one that opened the vault
+for this command. The key of a keyring slot is taken out of this computer's
+keyring too. Who has an older copy of the vault still gets in with what was
+removed, and learns the vault's key, which stays: "rekey" gives the vault
+another one.`,
 		Example: "  keyturn key remove 1f0c22ab",
 		Args:    positional("ID"), Annotations: notes(annotNeeds, needVault),
 	}

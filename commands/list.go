@@ -22,8 +22,8 @@ func newList(d *Deps) *cobra.Command {
 		Use:     "list [PATTERN]",
 		Aliases: []string{"l"},
 		Short:   "List all records",
-		Long: `List the records of all folders by title. A pattern has * and ? and is for titles;
-without them, it is a part of the title.`,
+		Long: `List the records of all folders by title. A pattern has * and ? and is for
+titles; without them, it is a part of the title.`,
 		Example: "  keyturn list\n  keyturn list -t pamUser -t login 'svc*' --format csv",
 		Args:    atMostOne, Annotations: notes(annotNeeds, needVault+" "+needThrift),
 	}

@@ -45,9 +45,9 @@ func newLock(d *Deps) *cobra.Command {
 		Aliases: []string{"lock"},
 		Short:   "Lock the vault",
 		Long: `End the agent, and in the shell forget the key too, variables, and lines that
-carried a secret. The next command asks for the master password, unless a variable
-or this computer's keyring has a key. Jobs that run go on: each has its key in its
-own process.`,
+carried a secret. The next command asks for the master password, unless a
+variable or this computer's keyring has a key. Jobs that run go on: each has its
+key in its own process.`,
 		Example: "  keyturn logout",
 		Args:    positional(),
 	}
@@ -90,7 +90,7 @@ func newAgentRunner(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "agent-runner SOCKET",
 		Short:   "Keep the vault's key (started by keyturn itself)",
-		Long:    "Keep the vault key that comes through an inherited pipe. Keyturn starts this itself.",
+		Long:    "Keep the vault key that comes through an inherited pipe. Keyturn starts this\nitself.",
 		Example: "  keyturn agent-runner SOCKET",
 		Args:    positional("SOCKET"),
 		Hidden:  true,

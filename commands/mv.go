@@ -16,9 +16,9 @@ func newMv(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mv SOURCE FOLDER",
 		Short: "Move a record or a folder to another folder",
-		Long: `Move a record, or a folder with all that is in it, to another folder, which must be
-there; / is the root. Where both are called SOURCE, a slash behind it means the
-folder: "Prod/".`,
+		Long: `Move a record, or a folder with all that is in it, to another folder, which must
+be there; / is the root. Where both are called SOURCE, a slash behind it means
+the folder: "Prod/".`,
 		Example: "  keyturn mv SRV1 Prod\n  keyturn mv Prod/SRV1 /\n  keyturn mv Prod/DB/ Archive",
 		Args:    positional("SOURCE", "FOLDER"), Annotations: notes(annotNeeds, needVault),
 	}

@@ -21,9 +21,9 @@ func newPasswd(d *Deps) *cobra.Command {
 		Use:   "passwd",
 		Short: "Change the master password",
 		Long: `Change the master password. The present one comes from where it always does; the
-new one is asked for twice, or read from --new-password-file. What is sealed stays
-as it is: an older copy of the vault still opens with the older password. Where that
-matters, "rekey" seals everything anew.`,
+new one is asked for twice, or read from --new-password-file. What is sealed
+stays as it is: an older copy of the vault still opens with the older password.
+Where that matters, "rekey" seals everything anew.`,
 		Example: "  keyturn passwd\n  keyturn passwd --new-password-file new.txt",
 		Args:    discreet(), Annotations: notes(annotNeeds, needVault),
 	}

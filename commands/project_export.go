@@ -23,10 +23,11 @@ func newProjectExport(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Export a PAM project",
-		Long: `Write a project as a JSON file that "pam project import" reads: its configuration,
-records with their passwords as plain text, settings and mappings. The same project
-gives the same file. It asks first; without a terminal it needs --force, which also
-replaces a file. What refers to records of other places is noted and left out.`,
+		Long: `Write a project as a JSON file that "pam project import" reads: its
+configuration, records with their passwords as plain text, settings and
+mappings. The same project gives the same file. It asks first; without a
+terminal it needs --force, which also replaces a file. What refers to records of
+other places is noted and left out.`,
 		Example:     "  keyturn pam project export -p \"Project 1\" --output project.json",
 		Args:        positional(),
 		Annotations: notes(annotNeeds, needVault, annotRequired, "project-uid", annotTargets, targetFile),

@@ -23,8 +23,9 @@ func newProjectExtend(d *Deps) *cobra.Command {
 		Aliases: []string{"e"},
 		Short:   "Add to a PAM project",
 		Long: `Add what is in a project file to a project that is there. A record that is there
-already, by uid or by type and title, is left as it is, with its settings; the list
-"services" adds to what is mapped. The project's configuration stays as it is.
+already, by uid or by type and title, is left as it is, with its settings; the
+list "services" adds to what is mapped. The project's configuration stays as it
+is.
 
 All of it is added or nothing: a mistake in the file changes nothing.`,
 		Example: "  keyturn pam project extend -c \"Project 1 Configuration\" -f more.json --dry-run",

@@ -23,14 +23,15 @@ func newProjectImport(d *Deps) *cobra.Command {
 		Use:     "import",
 		Aliases: []string{"i"},
 		Short:   "Import a PAM project",
-		Long: `Make a project of a JSON file in Keeper Commander's shape: its configuration and
-gateway, machines and directories, users, how their passwords are rotated and, by
-the list "services" of a machine, what runs there as them. Records go into
-/` + projectsFolder + `/PROJECT, and name one another by title or uid.
+		Long: `Make a project of a JSON file in Keeper Commander's shape: its configuration
+and gateway, machines and directories, users, how their passwords are rotated
+and, by the list "services" of a machine, what runs there as them. Records go
+into /` + projectsFolder + `/PROJECT, and name one another by title or uid.
 
-All of it is made or nothing: a mistake in the file changes nothing, and is reported
-with its entry and field. What is only about Commander's cloud, sessions and
-schedules is noted and left out; members that nobody knows are kept as fields.
+All of it is made or nothing: a mistake in the file changes nothing, and is
+reported with its entry and field. What is only about Commander's cloud,
+sessions and schedules is noted and left out; members that nobody knows are kept
+as fields.
 --show-template prints a file to begin with.`,
 		Example: "  keyturn pam project import --show-template\n  keyturn pam project import -f project.json --dry-run",
 		Args:    positional(), Annotations: notes(annotNeeds, needVault),

@@ -23,16 +23,18 @@ func newRecordAdd(d *Deps) *cobra.Command {
 		Short:   "Add a record",
 		Long: `Add a record and print its UID.
 
-A field is written [f.|c.]type[.label]=value; c. makes it a custom field, == is an
-equal sign in a label, and a value that begins with = has a space before it.
-A secret is read from a file (password=@FILE), from standard input (password=@-),
-asked on the terminal (password=) or generated (password=$GEN); @@x is a literal @x.
-Fields of several parts take part=value lists or JSON:
+A field is written [f.|c.]type[.label]=value; c. makes it a custom field, == is
+an equal sign in a label, and a value that begins with = has a space before it.
+A secret is read from a file (password=@FILE), from standard input
+(password=@-), asked on the terminal (password=) or generated (password=$GEN);
+@@x is a literal @x. Fields of several parts take part=value lists or JSON:
 pamHostname=$JSON:{"hostName":"h","port":"5986"}`,
 		Example: `  keyturn record-add -rt pamMachine -t SRV1 \
     pamHostname=srv1.lab.example:5986 text.operatingSystem=windows
-  keyturn record-add -rt pamDirectory -t LAB pamHostname=dc01.lab.example c.text.caFile=ca.pem
-  keyturn record-add -rt pamUser -t svc_app 'login=LAB\svc_app' password=@svc_app.password`,
+  keyturn record-add -rt pamDirectory -t LAB \
+    pamHostname=dc01.lab.example c.text.caFile=ca.pem
+  keyturn record-add -rt pamUser -t svc_app \
+    'login=LAB\svc_app' password=@svc_app.password`,
 		Args:        assignments,
 		Annotations: notes(annotNeeds, needVault, annotShort, "rt=record-type"),
 	}

@@ -45,16 +45,17 @@ func newRecordHistory(d *Deps) *cobra.Command {
 		Use:     "record-history [list | view | diff | restore | prune] RECORD",
 		Aliases: []string{"rh"},
 		Short:   "Show and restore what a record was",
-		Long: `Every revision of a record is kept until it is pruned. list shows them, the newest
-first, with what each changed; -r takes the numbers that list shows.
+		Long: `Every revision of a record is kept until it is pruned. list shows them, the
+newest first, with what each changed; -r takes the numbers that list shows.
 
 view shows a revision, diff what differs between it and the record as it is now
 (without -r: the revision before). Secrets are masked unless --unmask is given.
 
 restore makes a revision the record again, as a new revision; the folder stays.
-The password of a pamUser is its account's credential: it is left as it is, unless
---password is given, which is refused while a job holds the account, and is not
-sent anywhere. prune removes all but the newest --keep former revisions for good.`,
+The password of a pamUser is its account's credential: it is left as it is,
+unless --password is given, which is refused while a job holds the account, and
+is not sent anywhere. prune removes all but the newest --keep former revisions
+for good.`,
 		Example: "  keyturn record-history SRV1\n  keyturn record-history view -r 17 SRV1\n" +
 			"  keyturn record-history restore -r 17 SRV1\n  keyturn record-history prune --keep 10 SRV1",
 		Args: cobra.ArbitraryArgs, Annotations: notes(annotNeeds, needVault),

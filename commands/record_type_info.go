@@ -35,9 +35,10 @@ func newRecordTypeInfo(d *Deps) *cobra.Command {
 		Use:     "record-type-info [TYPE]",
 		Aliases: []string{"rti"},
 		Short:   "Show record types and their fields",
-		Long: `Show the record types, or the fields of one as "record-add" takes them. Fields that
-begin with c. are custom ones that Keyturn reads. With --list-field: the types that
-a field can have; with --example: the command line that adds such a record.`,
+		Long: `Show the record types, or the fields of one as "record-add" takes them. Fields
+that begin with c. are custom ones that Keyturn reads. With --list-field: the
+types that a field can have; with --example: the command line that adds such a
+record.`,
 		Example: "  keyturn record-type-info\n  keyturn record-type-info pamMachine\n" +
 			"  keyturn record-type-info -lf\n  keyturn rti pamUser -e",
 		Args: atMostOne, Annotations: notes(annotShort, "lr=list-record lf=list-field"),

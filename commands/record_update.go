@@ -27,13 +27,13 @@ func newRecordUpdate(d *Deps) *cobra.Command {
 		Use:     "record-update FIELD=VALUE...",
 		Aliases: []string{"ru"},
 		Short:   "Change a record",
-		Long: `Change the title, type, notes or fields of a record; "record-add --help" says how
-fields are written. An empty value removes a field, but password= asks for one:
---clear removes any field, also a password.
+		Long: `Change the title, type, notes or fields of a record; "record-add --help" says
+how fields are written. An empty value removes a field, but password= asks for
+one: --clear removes any field, also a password.
 
 A changed password of a pamUser becomes the account's current password here; it
-is not sent anywhere. While a job holds the account it is refused. A password that
-was removed stays in "record-history".`,
+is not sent anywhere. While a job holds the account it is refused. A password
+that was removed stays in "record-history".`,
 		Example: `  keyturn record-update -r SRV1 pamHostname=srv1.lab.example:5986
   keyturn record-update -r svc_app password=@svc_app.password
   keyturn record-update -r svc_app --clear password --clear notes`,

@@ -24,21 +24,23 @@ func newRekey(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rekey",
 		Short: "Give the vault a new key and seal everything anew",
-		Long: `Give the vault a new key, and seal everything in it anew: records, history, trash,
-jobs, the audit trail. Do it when the key, or a password together with a copy of the
-vault, may be in wrong hands: "passwd" and "key remove" leave the key as it is.
+		Long: `Give the vault a new key, and seal everything in it anew: records, history,
+trash, jobs, the audit trail. Do it when the key, or a password together with a
+copy of the vault, may be in wrong hands: "passwd" and "key remove" leave the
+key as it is.
 
-A key slot wraps the key for what opens it, so that is needed once more: the present
-master password is asked for, or comes from where it always does; what opens the
-other slots is asked for on the terminal, or given with --keep. Nothing is needed for
-age recipients and for a key in this computer's keyring: their slots stay by
-themselves. A slot whose secret is not there is closed: the command names it and asks
-first, unless --force is given.
+A key slot wraps the key for what opens it, so that is needed once more: the
+present master password is asked for, or comes from where it always does; what
+opens the other slots is asked for on the terminal, or given with --keep.
+Nothing is needed for age recipients and for a key in this computer's keyring:
+their slots stay by themselves. A slot whose secret is not there is closed: the
+command names it and asks first, unless --force is given.
 
-Agents, shells and other programs that have the old key are locked out at once, and
-can be unlocked again. While a job has not ended the command is refused. Whatever cuts
-it off, the vault opens as before or as after. Copies and backups from before still
-open with what opened them then, and plans written by --plan-out are void.`,
+Agents, shells and other programs that have the old key are locked out at once,
+and can be unlocked again. While a job has not ended the command is refused.
+Whatever cuts it off, the vault opens as before or as after. Copies and backups
+from before still open with what opened them then, and plans written by
+--plan-out are void.`,
 		Example: "  keyturn rekey\n  keyturn rekey --keep ci.key --keep paper-code.txt\n  keyturn rekey --force",
 		Args:    discreet(), Annotations: notes(annotNeeds, needVault),
 	}

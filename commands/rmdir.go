@@ -16,9 +16,9 @@ func newRmdir(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rmdir FOLDER...",
 		Short: "Remove empty folders",
-		Long: `Remove empty folders. The name at the end of a path can be a pattern with * and ?.
-It asks first, unless -f is given. One that is not empty is refused (7), and what
-stands before it is removed by then.`,
+		Long: `Remove empty folders. The name at the end of a path can be a pattern with * and
+?. It asks first, unless -f is given. One that is not empty is refused (7), and
+what stands before it is removed by then.`,
 		Example: "  keyturn rmdir -f Prod/DB\n  keyturn rmdir -f 'Prod/old-*'",
 		Args:    cobra.ArbitraryArgs, Annotations: notes(annotNeeds, needVault),
 	}

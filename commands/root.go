@@ -38,7 +38,8 @@ func bareRoot(d *Deps) *cobra.Command {
 		Use:   "keyturn",
 		Short: "Rotate the passwords of service accounts, safely",
 		Long: `Keyturn rotates the passwords of Windows and Linux service accounts, and brings
-the new password to every service, scheduled task and IIS pool that runs as them.
+the new password to every service, scheduled task and IIS pool that runs as
+them.
 
 It keeps records, accounts and jobs in a local encrypted vault. Start with
 "keyturn init"; "keyturn help basics" shows the way to a first rotation.`,

@@ -25,15 +25,15 @@ func newRotationEdit(d *Deps) *cobra.Command {
 		Aliases: []string{"new", "e"},
 		Short:   "Edits Record Rotation configuration",
 		Long: `Say how a user's password is rotated: -rs names the machine or directory that
-decides it, -x the password's complexity. Without -r, -rs and -a give a machine or
-directory its own admin.
+decides it, -x the password's complexity. Without -r, -rs and -a give a machine
+or directory its own admin.
 
 --restart, --window, --skip-unreachable-max and --max-failures are the account's
 standing policy: flags of "pam action rotate" override it for one job, and an
 empty value goes back to the default.
 
 It asks first, unless --force is given.`,
-		Example: `  keyturn pam rotation edit -r svc_app -rs DC01 -x 24,2,2,2,2 -od --enable --force
+		Example: `  keyturn pam rotation edit -r svc_app -rs DC01 -x 24,2,2,2,2 --enable --force
   keyturn pam rotation edit -r svc_app --force \
     --restart window --window "22:00-04:00 Europe/Budapest"
   keyturn pam rotation edit -rs SRV1 -a "SRV1 admin"`,
@@ -48,7 +48,7 @@ It asks first, unless --force is given.`,
 	f.StringVarP(&o.gateway, "gateway", "g", "", "accepted for Commander's sake; the gateway follows from the configuration: `UID`")
 	f.StringVarP(&o.admin, "admin-user", "a", "", "who logs in to the resource: a pamUser's `UID` or title")
 	f.StringVarP(&o.complexity, "complexity", "x", "",
-		"the password's `RULES`: length,upper,lower,digits,symbols[,SPECIALS]; empty for the default")
+		"the password's `RULES`, empty for the default: length,upper,lower,digits,symbols[,SPECIALS]")
 	f.StringVar(&o.profile, "rotation-profile", "general", "`general` is the only profile (short: -rp)")
 	f.BoolVarP(&o.force, "force", "f", false, "do not ask")
 	f.BoolVar(&o.onDemand, "on-demand", false, "rotate only when asked (short: -od); there are no schedules yet")

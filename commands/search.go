@@ -34,8 +34,8 @@ func newSearch(d *Deps) *cobra.Command {
 		Aliases: []string{"s"},
 		Short:   "Search records",
 		Long: `Search the UIDs, titles, types and descriptions of all records, without case;
-every word must be found. Secrets are never searched. -c rs searches the names of
-folders too.`,
+every word must be found. Secrets are never searched. -c rs searches the names
+of folders too.`,
 		Example: "  keyturn search srv\n  keyturn search pamUser svc\n  keyturn search --regex '^SRV[0-9]+$'",
 		Args:    cobra.ArbitraryArgs, Annotations: notes(annotNeeds, needVault),
 	}

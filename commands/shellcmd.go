@@ -24,9 +24,9 @@ asks for the master password with the next command that needs it.
 
 A rotation returns to the prompt at once, and its end is announced above it.
 
-Tab completes, Ctrl-R finds lines typed before. A line is read like one of run-batch:
-# begins a comment, and a \ at its end goes on in the next one. Lines that are pasted
-do not run: Enter runs them one by one, Ctrl-C drops them.`,
+Tab completes, Ctrl-R finds lines typed before. A line is read like one of
+run-batch: # begins a comment, and a \ at its end goes on in the next one. Lines
+that are pasted do not run: Enter runs them one by one, Ctrl-C drops them.`,
 		Example: "  keyturn shell\n  keyturn shell --timeout 1h",
 		Args:    positional(),
 	}
@@ -102,7 +102,7 @@ func newJobRunner(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "job-runner JOB",
 		Short:   "Run one job (started by keyturn itself)",
-		Long:    "Run one saved job with the vault key from an inherited pipe. Keyturn starts this itself.",
+		Long:    "Run one saved job with the vault key from an inherited pipe. Keyturn starts this\nitself.",
 		Example: "  keyturn job-runner JOB",
 		Args:    positional("JOB"),
 		Hidden:  true,

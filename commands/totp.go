@@ -22,9 +22,9 @@ func newTotp(d *Deps) *cobra.Command {
 		Use:   "totp RECORD",
 		Short: "Show a record's one-time code",
 		Long: `Show the one-time code of now of a record whose field oneTimeCode holds an
-otpauth://totp/ address, or the base32 secret alone. --output clipboard copies it,
---output variable sets a variable for later lines of a shell or batch: ${NAME}. It
-is written to the audit trail first.`,
+otpauth://totp/ address, or the base32 secret alone. --output clipboard copies
+it, --output variable sets a variable for later lines of a shell or batch:
+${NAME}. It is written to the audit trail first.`,
 		Example: "  keyturn totp \"LAB admin\"\n  keyturn totp \"LAB admin\" --output clipboard",
 		Args:    positional("RECORD"), Annotations: notes(annotNeeds, needVault, annotTargets, toStdout+" "+toClipboard+" "+toVariable),
 	}

@@ -24,7 +24,7 @@ func newTrashList(d *Deps) *cobra.Command {
 		Use:     "list [PATTERN]",
 		Aliases: []string{"l"},
 		Short:   "List deleted records",
-		Long:    "List the records in the trash, what was deleted last first. A pattern has * and ?\nand is for titles and UIDs.",
+		Long:    "List the records in the trash, what was deleted last first. A pattern has *\nand ? and is for titles and UIDs.",
 		Example: "  keyturn trash list\n  keyturn trash list 'svc_*' --format json",
 		Args:    atMostOne, Annotations: notes(annotNeeds, needVault),
 	}
@@ -134,7 +134,7 @@ func newTrashGet(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "get RECORD",
 		Short:   "Show a deleted record",
-		Long:    "Show a record in the trash: by UID or title. Secrets are masked unless --unmask is\ngiven, which is audited.",
+		Long:    "Show a record in the trash: by UID or title. Secrets are masked unless --unmask\nis given, which is audited.",
 		Example: "  keyturn trash get old_svc",
 		Args:    positional("RECORD"), Annotations: notes(annotNeeds, needVault),
 	}
@@ -163,10 +163,10 @@ func newTrashRestore(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore RECORD...",
 		Short: "Restore deleted records",
-		Long: `Take records out of the trash: by UID or title. A record comes back with its UID,
-fields, history, rotation settings and service mappings; a mapping needs the other
-record, too, and comes back with it when that is in the trash. A pamUser shows the
-password that its account has now.`,
+		Long: `Take records out of the trash: by UID or title. A record comes back with its
+UID, fields, history, rotation settings and service mappings; a mapping needs
+the other record, too, and comes back with it when that is in the trash. A
+pamUser shows the password that its account has now.`,
 		Example: "  keyturn trash restore old_svc",
 		Args:    cobra.ArbitraryArgs, Annotations: notes(annotNeeds, needVault),
 	}
@@ -240,9 +240,9 @@ func newTrashPurge(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "purge [RECORD...]",
 		Short: "Remove deleted records for good",
-		Long: `Remove records from the trash for good, with all their revisions: the named ones, or
-all. It asks first, unless -f is given. The passwords that an account had stay with
-the account: a machine may still use one of them.`,
+		Long: `Remove records from the trash for good, with all their revisions: the named
+ones, or all. It asks first, unless -f is given. The passwords that an account
+had stay with the account: a machine may still use one of them.`,
 		Example: "  keyturn trash purge old_svc\n  keyturn trash purge -f",
 		Args:    cobra.ArbitraryArgs, Annotations: notes(annotNeeds, needVault),
 	}

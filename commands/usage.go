@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Help is no wider than helpWidth, nor than its terminal, down to leastHelpWidth.
@@ -18,7 +19,7 @@ const (
 // lines end where the terminal does, and it names what else to read.
 func (d *Deps) usage(cmd *cobra.Command) error {
 	var b strings.Builder
-	b.WriteString("Usage:\n  " + cmd.UseLine() + "\n")
+	b.WriteString("Usage:\n  " + useLine(cmd) + "\n")
 	if cmd.HasAvailableSubCommands() {
 		b.WriteString("  " + cmd.CommandPath() + " [command]\n")
 	}
@@ -50,6 +51,24 @@ func (d *Deps) usage(cmd *cobra.Command) error {
 	}
 	_, err := io.WriteString(cmd.OutOrStderr(), b.String())
 	return err
+}
+
+// useLine is how a command is written, with the flags that it cannot be without.
+func useLine(cmd *cobra.Command) string {
+	line, rest, found := strings.Cut(cmd.UseLine(), " [flags]")
+	for name := range strings.FieldsSeq(cmd.Annotations[annotRequired]) {
+		f := cmd.Flags().Lookup(name)
+		value, _ := pflag.UnquoteUsage(f)
+		if f.Shorthand != "" {
+			line += " -" + f.Shorthand + " " + value
+		} else {
+			line += " --" + f.Name + " " + value
+		}
+	}
+	if found {
+		line += " [flags]" + rest
+	}
+	return line
 }
 
 func writeSubcommands(b *strings.Builder, cmd *cobra.Command) {

@@ -71,8 +71,8 @@ func newSet(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   commandSet + " NAME VALUE",
 		Short: "Set a variable for later lines",
-		Long: `Set a variable that later lines of the same shell or batch use as ${NAME}. It ends
-with the shell or batch; nothing is saved.`,
+		Long: `Set a variable that later lines of the same shell or batch use as ${NAME}. It
+ends with the shell or batch; nothing is saved.`,
 		Example: "  set MACHINE SRV1\n  get ${MACHINE}",
 		Args:    discreet("NAME", "VALUE"),
 	}
@@ -105,7 +105,7 @@ func newHistory(d *Deps) *cobra.Command {
 		Use:     "history",
 		Aliases: []string{"h"},
 		Short:   "Show the lines typed in the shell",
-		Long:    "Show the lines typed in the shell, the oldest first; lines that carried a secret were never kept.",
+		Long:    "Show the lines typed in the shell, the oldest first; lines that carried a secret\nwere never kept.",
 		Example: "  history",
 		Args:    positional(),
 	}

@@ -20,9 +20,9 @@ func newVaultCheck(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Read everything in the vault and say whether it is sound",
-		Long: `Read every row of the vault: whether it can be opened, whether it is the one that
-was written last, and whether the audit trail is whole. It fails with 4 when the
-vault was changed outside of Keyturn, with 1 when it is damaged.`,
+		Long: `Read every row of the vault: whether it can be opened, whether it is the one
+that was written last, and whether the audit trail is whole. It fails with 4
+when the vault was changed outside of Keyturn, with 1 when it is damaged.`,
 		Example: "  keyturn vault check\n  keyturn vault check --format json",
 		Args:    positional(), Annotations: notes(annotNeeds, needVault),
 	}
@@ -55,8 +55,9 @@ func newVaultBackup(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write one moment of the vault to a file",
-		Long: `Write one moment of the vault to a new file, sealed as it is in the vault. It opens
-with the master password of that moment. Jobs and other commands go on meanwhile.`,
+		Long: `Write one moment of the vault to a new file, sealed as it is in the vault. It
+opens with the master password of that moment. Jobs and other commands go on
+meanwhile.`,
 		Example: "  keyturn vault backup keyturn-2026-11-25.tar",
 		Args:    positional("FILE"), Annotations: notes(annotNeeds, needVault),
 	}
@@ -73,9 +74,10 @@ func newVaultRestore(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Make a vault from a backup",
-		Long: `Make a vault from a backup, where there is none: in the folder of --vault or ` + EnvHome + `.
-Passwords that were changed after the backup are not in it: a rotation of such an
-account ends with 7 and says how to tell the vault the password in force.`,
+		Long: `Make a vault from a backup, where there is none: in the folder of --vault or
+` + EnvHome + `. Passwords that were changed after the backup are not in it: a
+rotation of such an account ends with 7 and says how to tell the vault the
+password in force.`,
 		Example: "  keyturn --vault ./again vault restore keyturn-2026-11-25.tar",
 		Args:    positional("FILE"),
 	}

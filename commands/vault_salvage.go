@@ -16,15 +16,17 @@ func newVaultSalvage(d *Deps) *cobra.Command {
 		Use:   "salvage DIR",
 		Short: "Make a new vault of what is left of a damaged one",
 		Long: `Read what the vault's key proves in a damaged vault, row by row and without its
-database's own order, and make a new vault of it in the folder DIR. The damaged one
-is only read; nothing else should work with it meanwhile. Its file "header" must be
-whole: that of any backup does, unless the vault was given a new key since.
+database's own order, and make a new vault of it in the folder DIR. The damaged
+one is only read; nothing else should work with it meanwhile. Its file "header"
+must be whole: that of any backup does, unless the vault was given a new key
+since.
 
-It says of every record what became of it: whole; part, when some of it is lost; trash,
-when only a former revision is left, which "trash restore" brings back; or lost. What
-may not be the newest state is told of, and such passwords count as not verified. The
-new vault opens with what opened the damaged one. It fails with 1 when anything was
-lost or is in doubt; the new vault is made all the same. A backup may hold more.`,
+It says of every record what became of it: whole; part, when some of it is lost;
+trash, when only a former revision is left, which "trash restore" brings back;
+or lost. What may not be the newest state is told of, and such passwords count
+as not verified. The new vault opens with what opened the damaged one. It fails
+with 1 when anything was lost or is in doubt; the new vault is made all the
+same. A backup may hold more.`,
 		Example: "  keyturn vault salvage ./salvaged\n  keyturn --vault ./salvaged vault check",
 		Args:    positional("DIR"),
 	}

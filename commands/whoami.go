@@ -17,7 +17,7 @@ func newWhoami(d *Deps) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:         "whoami",
 		Short:       "Show which vault is open",
-		Long:        "Show which vault is open: its folder, identity, format, key slots and number of records.",
+		Long:        "Show which vault is open: its folder, identity, format, key slots and number of\nrecords.",
 		Example:     "  keyturn whoami\n  keyturn whoami --format json",
 		Args:        positional(),
 		Annotations: notes(annotNeeds, needVault),
