@@ -143,9 +143,8 @@ func (a *Agent) answer(conn net.Conn) (end bool) {
 	if ok, err := samePeer(conn); err != nil || !ok {
 		return false // a stranger hears nothing
 	}
-	var req request
-	line, err := bufio.NewReader(io.LimitReader(conn, maxRequest)).ReadBytes('\n')
-	if err != nil || json.Unmarshal(line, &req) != nil {
+	req, ok := asked(conn)
+	if !ok {
 		return false
 	}
 	a.mu.Lock()
@@ -159,7 +158,11 @@ func (a *Agent) answer(conn net.Conn) (end bool) {
 		a.idle.Reset(a.o.Idle)
 		a.until = a.o.Now().Add(a.o.Idle)
 		r.Until, r.Bytes = a.until, a.key.Len()
-	case opLock, "ping":
+	case opLock: // who hears of it finds no key any more, and no socket in the way of another agent
+		a.key.Destroy()
+		a.key = secret.Value{}
+		_ = a.listener.Close()
+	case "ping":
 	default:
 		r = reply{}
 	}
@@ -168,6 +171,13 @@ func (a *Agent) answer(conn net.Conn) (end bool) {
 	}
 	_, _ = conn.Write(a.key.Reveal())
 	return false
+}
+
+// asked reads a request; ok is false for what is none.
+func asked(r io.Reader) (req request, ok bool) {
+	line, err := bufio.NewReader(io.LimitReader(r, maxRequest)).ReadBytes('\n')
+	ok = err == nil && json.Unmarshal(line, &req) == nil
+	return req, ok
 }
 
 func send(w io.Writer, r reply) error {

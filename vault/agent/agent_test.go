@@ -74,6 +74,41 @@ func TestAnAgentGivesItsKeyUntilItIsLocked(t *testing.T) {
 	}
 }
 
+// Who was told that the agent is locked gets no key from it, and can start another one
+// in its place, which stays reachable when the first has cleared up.
+func TestALockedAgentHasNoKeyAndIsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	socket := socketOf(t)
+	for range 50 {
+		a, err := agent.Listen(t.Context(), key(), agent.Options{Socket: socket, Idle: time.Hour, Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- a.Serve(context.Background()) }()
+		if err := agent.Lock(t.Context(), socket); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := agent.Key(t.Context(), socket); !errors.Is(err, agent.ErrNone) {
+			t.Fatalf("locked, and still: %v", err)
+		}
+		next, err := agent.Listen(t.Context(), key(), agent.Options{Socket: socket, Idle: time.Hour, Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+		go func() { ended <- next.Serve(context.Background()) }()
+		if err := agent.Lock(t.Context(), socket); err != nil {
+			t.Fatalf("the next one is not reached: %v", err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("the next one ended with %v", err)
+		}
+	}
+}
+
 func TestAnIdleAgentEnds(t *testing.T) {
 	t.Parallel()
 	socket, ended := start(t, 20*time.Millisecond)
