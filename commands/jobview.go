@@ -164,14 +164,10 @@ func clock(d time.Duration) string {
 	return fmt.Sprintf("%d:%02d:%02d.%06d", int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60, d.Microseconds()%1_000_000)
 }
 
-// A row of the list of jobs fits into a terminal of 80 columns: a UID, a status, a
-// time and a duration leave this much of a title.
-const listedTitle = 15
-
 // jobListView is all jobs, one line each, and what is left of those that are not at
 // a good end below them: a message is as long as it has to be.
 func jobListView(jobs []pam.Job, now time.Time) output.View {
-	t := output.Table{Header: []string{"Job ID", "Status", "User", "Started (UTC)", "Duration"}}
+	t := output.Table{Header: []string{"Job ID", "Status", "Started (UTC)", "Duration", "User"}, Prose: []string{"User"}}
 	csv := &output.Table{Header: []string{"Job ID", "Status", "User", "Account", "Started", "Duration", "Message"}}
 	docs, left := []jobDocument{}, []string{}
 	for _, j := range jobs {
@@ -180,7 +176,7 @@ func jobListView(jobs []pam.Job, now time.Time) output.View {
 			began = j.Started.UTC().Format("2006-01-02 15:04")
 		}
 		whole, _, _ := strings.Cut(duration(j, now), ".")
-		t.Rows = append(t.Rows, []string{string(j.ID), string(j.State), shortened(j.UserTitle, listedTitle), began, whole})
+		t.Rows = append(t.Rows, []string{string(j.ID), string(j.State), began, whole, j.UserTitle})
 		csv.Rows = append(csv.Rows, []string{
 			string(j.ID), string(j.State), j.UserTitle, j.AccountName, timestamp(j.Started), duration(j, now), messageOf(j),
 		})
@@ -193,14 +189,6 @@ func jobListView(jobs []pam.Job, now time.Time) output.View {
 		left = append([]string{""}, left...)
 	}
 	return output.View{Tables: []output.Table{t}, After: left, CSV: csv, Document: map[string]any{"jobs": docs}}
-}
-
-// shortened is a text of at most so many characters, and says where it is cut.
-func shortened(s string, most int) string {
-	if runes := []rune(s); len(runes) > most {
-		return string(runes[:most-3]) + "..."
-	}
-	return s
 }
 
 // jobView is a job with one line for each machine and dependency.
