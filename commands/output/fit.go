@@ -33,7 +33,7 @@ type column struct {
 // prose goes on in the next line, between words; next the prose of the last column goes
 // below its row. What is still too wide is drawn as one block of lines a row.
 func lay(t Table, screen int) drawer {
-	columns, rows := measure(t)
+	columns, rows := measure(t, screen > 0 && !t.Fixed)
 	if screen <= 0 || t.Fixed || total(columns) <= screen || rows == 0 || squeeze(columns, screen) {
 		return &simple{columns: columns}
 	}
@@ -75,12 +75,13 @@ func squeeze(columns []column, screen int) bool {
 	return true
 }
 
-// measure sizes the columns for all that is in them, and counts the rows.
-func measure(t Table) (columns []column, rows int) {
+// measure sizes the columns for all that is in them, and counts the rows. Words are
+// measured only where prose may be cut: there may be very many.
+func measure(t Table, cut bool) (columns []column, rows int) {
 	columns = make([]column, len(t.Header))
 	text := make([]bool, len(t.Header)) // holds something else than a number
 	for i, h := range t.Header {
-		columns[i] = column{header: width(Clean(h)), prose: slices.Contains(t.Prose, h)}
+		columns[i] = column{header: width(Clean(h)), prose: cut && slices.Contains(t.Prose, h)}
 	}
 	for row := range t.all() {
 		rows++
