@@ -52,3 +52,36 @@ func TestAListOfJobsFitsIntoATerminal(t *testing.T) {
 		}
 	}
 }
+
+// What a rotation would do, and did, is read on every usual terminal, each dependency
+// with its name in one piece.
+func TestJobsAndPlansFitIntoATerminal(t *testing.T) {
+	t.Parallel()
+	items := []pam.Item{
+		{MachineTitle: "SRV1", Kind: pam.KindVdir, Name: `Orders/files`, Action: pam.ActionUpdate, Phase: pam.PhaseUpdate, Status: pam.StatusOK},
+		{
+			MachineTitle: "SRV1", Kind: pam.KindTask, Name: `\Orders\Nightly export`, Action: pam.ActionUpdateRestart, Phase: pam.PhaseRestart,
+			Status: pam.StatusFailed, Error: &pam.ItemError{Class: "service_logon_failed", Message: strings.Repeat("it did not start ", 9)},
+		},
+	}
+	views := map[string]output.View{
+		"job":  jobView(pam.Job{ID: "AAAAAAAAAAAAAAAAAAAAAA", State: pam.JobPartial, Items: items}, time.Time{}),
+		"plan": planView(planDocument{}, pam.Plan{Items: items}, ""),
+	}
+	for name, v := range views {
+		for _, screen := range []int{72, 80, 100, 120} {
+			var b bytes.Buffer
+			if err := output.Render(&b, output.FormatTable, output.View{Tables: v.Tables}, screen); err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(b.String()) {
+				if len(strings.TrimRight(line, "\n")) > screen {
+					t.Errorf("a %s in %d columns: %d are taken by %s", name, screen, len(line)-1, line)
+				}
+			}
+			if screen >= 80 && !strings.Contains(b.String(), `\Orders\Nightly export  `) {
+				t.Errorf("a %s in %d columns is no table:\n%s", name, screen, b.String())
+			}
+		}
+	}
+}

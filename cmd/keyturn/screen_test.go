@@ -124,6 +124,19 @@ PAM Configuration UID:    xxxxxxxxxxxxxxxxxxxxxx
 	}
 }
 
+// In the shell tables follow the window, also when its size changes.
+func TestTablesFollowTheWindowOfTheShell(t *testing.T) {
+	t.Parallel()
+	s := openShell(t, wideHome(t))
+	s.send("pam config list\r")
+	s.expect(`Gateway UID +Resource Record UIDs\n(?s:.*)My Vault> $`)
+	s.resize(80, 24)
+	s.send("pam config list\r")
+	s.expect(`Gateway UID\n    Resource Record UIDs\n(?s:.*)My Vault> $`)
+	s.send("exit\r")
+	s.ended(0)
+}
+
 // Behind "| head" nobody reads to the end: no failure, no complaint, and a command that
 // failed for another reason says so.
 func TestWhatNobodyReadsIsNoFailure(t *testing.T) {
