@@ -139,7 +139,7 @@ func (d *Deps) folders() completer {
 				return words, err
 			}
 			words = append(words, completion(path, string(f.UID)))
-			if near, ok := strings.CutPrefix(path, below); ok && near != "" {
+			if near, ok := strings.CutPrefix(path, below); ok && near != "" && near[0] != '/' {
 				words = append(words, completion(near, string(f.UID)))
 			}
 		}

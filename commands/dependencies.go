@@ -109,7 +109,7 @@ func (c *call) dependencyFilter(ctx context.Context, o serviceListOptions, heads
 			return func(k pam.KnownDependency) bool { return k.Machine == machine.UID }, err
 		}},
 		{o.only.folder != "", func() (keep, error) {
-			below, err := c.below(ctx, o.only.folder)
+			below, err := c.belowPath(ctx, o.only.folder)
 			in := func(uid pam.UID) bool { h, ok := heads[uid]; return ok && below[h.Folder] }
 			return func(k pam.KnownDependency) bool { return in(k.Machine) || slices.ContainsFunc(k.Users, in) }, err
 		}},
@@ -132,12 +132,17 @@ func (c *call) dependencyFilter(ctx context.Context, o serviceListOptions, heads
 	}, nil
 }
 
-// below returns a folder and all folders in it; "/" is the root.
-func (c *call) below(ctx context.Context, path string) (map[pam.UID]bool, error) {
+// belowPath returns a folder and all folders in it; "/" is the root.
+func (c *call) belowPath(ctx context.Context, path string) (map[pam.UID]bool, error) {
 	top, err := c.vault.FindFolder(ctx, path, c.Session.Folder)
 	if err != nil {
 		return nil, err
 	}
+	return c.below(ctx, top)
+}
+
+// below returns a folder, "" for the root, and all folders in it.
+func (c *call) below(ctx context.Context, top pam.UID) (map[pam.UID]bool, error) {
 	folders, err := c.vault.Folders(ctx)
 	if err != nil {
 		return nil, err

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -179,7 +178,10 @@ func (c *call) exported(ctx context.Context, o exportOptions, format output.Form
 			return nil, err
 		}
 	}
-	below := strings.TrimSuffix(paths[root], "/") + "/"
+	in, err := c.below(ctx, root)
+	if err != nil {
+		return nil, err
+	}
 	heads, err := c.vault.Heads(ctx)
 	if err != nil {
 		return nil, err
@@ -187,8 +189,8 @@ func (c *call) exported(ctx context.Context, o exportOptions, format output.Form
 	var entries []exchange.Entry
 	var uids []pam.UID
 	for _, h := range heads {
-		if at := strings.TrimSuffix(paths[h.Folder], "/") + "/"; strings.HasPrefix(at, below) {
-			folder := strings.FieldsFunc(paths[h.Folder], func(r rune) bool { return r == '/' })
+		if in[h.Folder] {
+			folder := pam.SplitPath(paths[h.Folder])
 			place := "record " + strconv.Itoa(len(entries)+1)
 			uids = append(uids, h.UID)
 			entries = append(entries, exchange.Entry{Place: place, Record: pam.Record{Head: h}, Folder: folder})

@@ -44,8 +44,8 @@ func newMkdir(d *Deps) *cobra.Command {
 		Use:   "mkdir FOLDER",
 		Short: "Make a folder",
 		Long: `Make a folder and print its UID. FOLDER is a path; all folders of it but the
-last must be there.`,
-		Example: "  keyturn mkdir Prod\n  keyturn mkdir Prod/DB",
+last must be there. A slash within a name is written twice, in every path.`,
+		Example: "  keyturn mkdir Prod\n  keyturn mkdir Prod/DB\n  keyturn mkdir Prod/Web//Mail",
 		Args:    positional("FOLDER"), Annotations: notes(annotNeeds, needVault, annotShort, "sf=shared-folder uf=user-folder"),
 	}
 	cmd.Flags().BoolVar(&o.shared, "shared-folder", false, "accepted for Commander's sake (short: -sf): all folders are alike")
@@ -72,13 +72,17 @@ last must be there.`,
 	})
 }
 
+// folderName reads a name as it stands in a path, with its slashes written twice.
+func folderName(text string) (string, error) {
+	if name := strings.ReplaceAll(text, "//", "/"); pam.EscapeName(name) == text {
+		return name, nil
+	}
+	return "", usagef(`Character "/" is reserved. Use "//" inside folder name; nothing changed`)
+}
+
 // splitPath returns the folder that a new name goes into, and the name.
 func (c *call) splitPath(ctx context.Context, path string) (parent pam.UID, name string, err error) {
-	trimmed := strings.TrimRight(path, "/")
-	dir, name := "", trimmed
-	if i := strings.LastIndexByte(trimmed, '/'); i >= 0 {
-		dir, name = trimmed[:i+1], trimmed[i+1:]
-	}
+	dir, name := pam.CutPath(strings.TrimRight(path, "/"))
 	if name == "" || name == "." || name == ".." {
 		return "", "", usagef("%q is no name for a folder", path)
 	}

@@ -290,7 +290,7 @@ func importView(file exchange.File, actions []vault.ImportAction, o importOption
 	docs := []importedDocument{}
 	for i, e := range file.Entries {
 		counts[actions[i]]++
-		folder := strings.Join(e.Folder, "/")
+		folder := pam.JoinPath(e.Folder)
 		t.Rows = append(t.Rows, []string{string(actions[i]), string(e.Record.Type), e.Record.Title, folder, e.Place})
 		docs = append(docs, importedDocument{actions[i], e.Record.Type, e.Record.Title, folder, e.Place})
 	}

@@ -92,7 +92,7 @@ func (c *call) folderPaths(ctx context.Context) (map[pam.UID]string, error) {
 func pathsOf(folders []pam.Folder) map[pam.UID]string {
 	paths := map[pam.UID]string{"": "/"}
 	for _, f := range folders {
-		paths[f.UID] = strings.TrimSuffix(paths[f.Parent], "/") + "/" + f.Name
+		paths[f.UID] = strings.TrimSuffix(paths[f.Parent], "/") + "/" + pam.EscapeName(f.Name)
 	}
 	return paths
 }

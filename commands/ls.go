@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"regexp"
 	"strconv"
@@ -21,10 +22,11 @@ type lsOptions struct{ list, folders, records, short, verbose, recursive bool }
 func newLs(d *Deps) *cobra.Command {
 	o := lsOptions{}
 	cmd := &cobra.Command{
-		Use:     "ls [PATTERN]",
-		Short:   "List folders and records",
-		Long:    "List the folders and records of a folder: the current one, or the one that is\nnamed. A pattern has * and ?.",
-		Example: "  keyturn ls -l\n  keyturn ls -l -R --format json\n  keyturn ls 'SRV*'",
+		Use:   "ls [PATTERN]",
+		Short: "List folders and records",
+		Long: `List the folders and records of a folder: the current one, or the one that is
+named. A pattern has * and ?, behind a folder's path too.`,
+		Example: "  keyturn ls -l\n  keyturn ls -l -R --format json\n  keyturn ls 'Prod/SRV*'",
 		Args:    atMostOne, Annotations: notes(annotNeeds, needVault+" "+needThrift),
 	}
 	f := cmd.Flags()
@@ -66,6 +68,7 @@ type listing struct {
 	records *vault.HeadList
 	paths   map[pam.UID]string
 	base    pam.UID
+	pattern *regexp.Regexp // what the names in base match; nil for all of them
 }
 
 func list(ctx context.Context, c *call, o lsOptions) (output.View, error) {
@@ -73,7 +76,7 @@ func list(ctx context.Context, c *call, o lsOptions) (output.View, error) {
 	if err != nil {
 		return output.View{}, err
 	}
-	if len(c.args) > 0 && len(l.folders) == 0 && l.records.Len() == 0 && l.base == c.Session.Folder {
+	if l.pattern != nil && len(l.folders) == 0 && l.records.Len() == 0 {
 		return output.View{}, pam.Errorf(pam.ErrNotFound, "ls: %s: No such folder or record", c.args[0])
 	}
 	v := output.View{CSV: l.csv(), Document: l.rows()}
@@ -86,21 +89,12 @@ func list(ctx context.Context, c *call, o lsOptions) (output.View, error) {
 }
 
 // listing collects what is in the named folder, or matches the pattern in the
-// current one.
+// current one or in that which stands before it.
 func (c *call) listing(ctx context.Context, o lsOptions) (listing, error) {
 	l := listing{base: c.Session.Folder}
-	var pattern *regexp.Regexp
 	if len(c.args) > 0 {
-		folder, err := c.vault.FindFolder(ctx, c.args[0], c.Session.Folder)
-		switch {
-		case err == nil:
-			l.base = folder
-		case pam.KindOf(err) != pam.ErrNotFound:
+		if err := l.aim(ctx, c, c.args[0]); err != nil {
 			return l, err
-		default:
-			if pattern, err = glob(c.args[0]); err != nil {
-				return l, err
-			}
 		}
 	}
 	folders, err := c.vault.Folders(ctx)
@@ -108,23 +102,42 @@ func (c *call) listing(ctx context.Context, o lsOptions) (listing, error) {
 		return l, err
 	}
 	l.paths = pathsOf(folders)
-	inside := l.enter(folders, pattern, o)
+	inside := l.enter(folders, o)
 	l.records, err = c.vault.HeadList(ctx, func(h pam.Head) bool {
-		named := pattern == nil || pattern.MatchString(h.Title) || string(h.UID) == c.args[0]
+		named := l.pattern == nil || l.pattern.MatchString(h.Title) || string(h.UID) == c.args[0]
 		return inside[h.Folder] && named && !o.folders
 	})
 	return l, err
 }
 
+// aim points at the folder called name, else at what matches it.
+func (l *listing) aim(ctx context.Context, c *call, name string) error {
+	folder, err := c.vault.FindFolder(ctx, name, l.base)
+	if err == nil {
+		l.base = folder
+		return nil
+	}
+	if dir, last := pam.CutPath(name); dir != "" && errors.Is(err, pam.ErrNotFound) {
+		folder, found := c.vault.FindFolder(ctx, dir, l.base)
+		if found == nil {
+			l.base, name = folder, last
+		}
+	}
+	if errors.Is(err, pam.ErrNotFound) {
+		l.pattern, err = glob(name)
+	}
+	return err
+}
+
 // enter collects the folders to show, and returns those whose records are.
-func (l *listing) enter(folders []pam.Folder, pattern *regexp.Regexp, o lsOptions) map[pam.UID]bool {
+func (l *listing) enter(folders []pam.Folder, o lsOptions) map[pam.UID]bool {
 	inside := map[pam.UID]bool{l.base: true}
 	for _, f := range folders { // parents come before children
 		if !inside[f.Parent] {
 			continue
 		}
 		inside[f.UID] = o.recursive
-		if !o.records && (pattern == nil || pattern.MatchString(f.Name)) {
+		if !o.records && (l.pattern == nil || l.pattern.MatchString(f.Name)) {
 			l.folders = append(l.folders, f)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -152,13 +151,13 @@ func (p *projectPlan) look(ctx context.Context, c *call, folder pam.UID) error {
 
 // headsBelow returns the records in a folder and those below it.
 func (c *call) headsBelow(ctx context.Context, heads []pam.Head, folder pam.UID) ([]pam.Head, error) {
-	paths, err := c.folderPaths(ctx)
+	in, err := c.below(ctx, folder)
 	if err != nil {
 		return nil, err
 	}
 	var below []pam.Head
 	for _, h := range heads {
-		if strings.HasPrefix(paths[h.Folder]+"/", paths[folder]+"/") {
+		if in[h.Folder] {
 			below = append(below, h)
 		}
 	}

@@ -3,8 +3,8 @@ package commands
 import (
 	"context"
 	"io"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -133,14 +133,15 @@ func (x *projectExporter) records(ctx context.Context) error {
 	if err := x.vault.AuditExport(ctx, x.there.folder, "a project", len(heads)); err != nil {
 		return err
 	}
-	base := paths[x.there.folder] + "/" + x.there.name
+	base := pam.SplitPath(paths[x.there.folder])
 	var resources, users []exchange.ProjectRecord
 	for _, h := range heads {
 		r := exchange.ProjectRecord{Entry: exchange.Entry{Record: pam.Record{Head: h}}, Resource: isResource(h.Type), Parent: -1}
 		for suffix, resource := range map[string]bool{resourcesSuffix: true, usersSuffix: false} {
-			if rest, ok := strings.CutPrefix(paths[h.Folder]+"/", base+suffix+"/"); ok {
+			names, top := pam.SplitPath(paths[h.Folder]), append(slices.Clip(base), x.there.name+suffix)
+			if len(names) >= len(top) && slices.Equal(names[:len(top)], top) {
 				r.Resource = resource
-				r.Folder = strings.FieldsFunc(rest, func(c rune) bool { return c == '/' })
+				r.Folder = names[len(top):]
 			}
 		}
 		if r.Resource {

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"strconv"
-	"strings"
 
 	"keyturn/commands/output"
 	"keyturn/pkg/pam"
@@ -33,7 +32,7 @@ func (p *projectPlan) rows(actions []vault.ImportAction) []projectRow {
 	added := map[pam.UID]bool{}
 	for i, r := range p.file.Records {
 		added[p.uids[i]] = actions[i] == vault.ImportAdd
-		detail := "/" + strings.Join(p.parts.Records[i].Folder, "/")
+		detail := "/" + pam.JoinPath(p.parts.Records[i].Folder)
 		add(projectRow{actions[i], string(r.Record.Type), r.Record.Title, detail, p.uids[i], r.Place})
 	}
 	for _, s := range p.parts.Resources {

@@ -163,7 +163,9 @@ func newRndir(d *Deps) *cobra.Command {
 		if err != nil {
 			return output.View{}, err
 		}
-		f.Name = name
+		if f.Name, err = folderName(name); err != nil {
+			return output.View{}, err
+		}
 		v, err := c.putFolder(ctx, f, "is now")
 		if quiet {
 			v.Before = nil

@@ -69,7 +69,7 @@ func (c *call) scope(ctx context.Context, o scopeOptions) (scope, error) {
 		s.machines, s.words = []pam.Head{m}, "machine "+m.Title
 		return s, err
 	case o.folder != "":
-		below, err := c.below(ctx, o.folder)
+		below, err := c.belowPath(ctx, o.folder)
 		if err != nil {
 			return s, err
 		}

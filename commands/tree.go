@@ -82,8 +82,8 @@ func (b branch) csv() *output.Table {
 	var walk func(b branch, path string)
 	walk = func(b branch, path string) {
 		for _, f := range b.Folders {
-			t.Rows = append(t.Rows, []string{"folder", string(f.UID), path + f.Name, ""})
-			walk(f, path+f.Name+"/")
+			t.Rows = append(t.Rows, []string{"folder", string(f.UID), path + pam.EscapeName(f.Name), ""})
+			walk(f, path+pam.EscapeName(f.Name)+"/")
 		}
 		for _, r := range b.Records {
 			t.Rows = append(t.Rows, []string{"record", string(r.UID), path + r.Title, string(r.Type)})

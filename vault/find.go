@@ -59,14 +59,14 @@ func (t *txn) find(ctx context.Context, s string, cwd pam.UID) (pam.Head, error)
 	if err != nil {
 		return pam.Head{}, err
 	}
-	i := strings.LastIndex(s, "/")
-	if i < 0 {
+	dir, name := pam.CutPath(s)
+	if dir == "" {
 		h, err := find(heads, folderTree{}, s, cwd)
 		if !errors.Is(err, pam.ErrAmbiguous) {
 			return h, err
 		}
 	} else if t.catalogued() {
-		more, err := t.called(ctx, s[i+1:])
+		more, err := t.called(ctx, name)
 		if err != nil {
 			return pam.Head{}, err
 		}
@@ -83,15 +83,11 @@ func (t *txn) find(ctx context.Context, s string, cwd pam.UID) (pam.Head, error)
 func find(heads []pam.Head, tree folderTree, s string, cwd pam.UID) (pam.Head, error) {
 	inFolder := func(pam.Head) bool { return true }
 	title := s
-	if i := strings.LastIndex(s, "/"); i >= 0 {
-		path := s[:i]
-		if i == 0 {
-			path = "/"
-		}
-		folder, err := tree.resolve(path, cwd)
+	if dir, name := pam.CutPath(s); dir != "" {
+		folder, err := tree.resolve(dir, cwd)
 		switch {
 		case err == nil:
-			title, inFolder = s[i+1:], func(h pam.Head) bool { return h.Folder == folder }
+			title, inFolder = name, func(h pam.Head) bool { return h.Folder == folder }
 		case !errors.Is(err, pam.ErrNotFound):
 			return pam.Head{}, err
 		}

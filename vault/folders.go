@@ -56,7 +56,7 @@ func (tree folderTree) path(folder pam.UID) string {
 		folder = f.Parent
 	}
 	slices.Reverse(names)
-	return "/" + strings.Join(names, "/")
+	return "/" + pam.JoinPath(names)
 }
 
 func (tree folderTree) recordPath(h pam.Head) string {
@@ -72,9 +72,9 @@ func (tree folderTree) resolve(path string, cwd pam.UID) (pam.UID, error) {
 	if strings.HasPrefix(path, "/") {
 		at = ""
 	}
-	for name := range strings.SplitSeq(path, "/") {
+	for _, name := range pam.SplitPath(path) {
 		switch name {
-		case "", ".":
+		case ".":
 		case "..":
 			at = tree[at].Parent
 		default:
@@ -227,9 +227,9 @@ func (tree folderTree) within(folder, other pam.UID) bool {
 }
 
 func checkFolderName(name string) error {
-	if strings.TrimSpace(name) == "" || name == "." || name == ".." || strings.Contains(name, "/") || !utf8.ValidString(name) {
+	if strings.TrimSpace(name) == "" || name == "." || name == ".." || strings.Trim(name, "/") != name || !utf8.ValidString(name) {
 		return pam.Errorf(pam.ErrInvalidInput,
-			"%q cannot be the name of a folder: it is empty, a dot name, or has a slash; nothing changed", name)
+			"%q cannot be the name of a folder: it is empty, a dot name, or begins or ends with a slash; nothing changed", name)
 	}
 	return nil
 }

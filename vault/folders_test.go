@@ -29,7 +29,7 @@ func TestAFolderIsMovedWithWhatIsInIt(t *testing.T) {
 		t.Log(what)
 		wants(t, v.PutFolder(ctx, f), pam.ErrConflict, "nothing changed")
 	}
-	wants(t, v.PutFolder(ctx, pam.Folder{UID: db, Name: "a/b"}), pam.ErrInvalidInput)
+	wants(t, v.PutFolder(ctx, pam.Folder{UID: db, Name: "/b"}), pam.ErrInvalidInput)
 	wants(t, v.PutFolder(ctx, pam.Folder{UID: db, Name: "DB", Parent: "nosuch"}), pam.ErrNotFound)
 	wants(t, v.PutFolder(ctx, pam.Folder{UID: "nosuch", Name: "DB"}), pam.ErrNotFound)
 

@@ -126,7 +126,7 @@ func (k *keepass) tell(recycled int) {
 
 // folder is a group's name as a folder can have it.
 func (k *keepass) folder(name string) string {
-	out := strings.ReplaceAll(name, "/", "-")
+	out := strings.Trim(name, "/")
 	if t := strings.TrimSpace(out); t == "" || t == "." || t == ".." {
 		out = "(" + t + ")"
 	}

@@ -343,7 +343,7 @@ func readPlain(name, text string, one *ProjectRecord, host map[string]string) {
 	case "notes":
 		one.Record.Notes = text
 	case "folder_path":
-		one.Folder = strings.FieldsFunc(text, func(c rune) bool { return c == '/' })
+		one.Folder = pam.SplitPath(text)
 	case "host", "port":
 		if part := map[string]string{"host": "hostName", "port": "port"}[name]; text != "" {
 			host[part] = text

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"slices"
-	"strings"
 
 	"keyturn/pkg/pam"
 )
@@ -70,7 +69,7 @@ func projectDocument(r ProjectRecord) texts {
 	doc := texts{"type": string(r.Record.Type), "title": r.Record.Title}
 	doc.add("uid", string(r.Record.UID))
 	doc.add("notes", r.Record.Notes)
-	doc.add("folder_path", strings.Join(r.Folder, "/"))
+	doc.add("folder_path", pam.JoinPath(r.Folder))
 	if r.Disabled {
 		doc["disabled"] = true
 	}
