@@ -34,15 +34,22 @@ func nothing(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirecti
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeNothing keeps shells from offering files behind a command without arguments.
+func completeNothing(cmd *cobra.Command) {
+	if cmd.ValidArgsFunction == nil && len(cmd.ValidArgs) == 0 && !strings.Contains(cmd.Use, " ") {
+		cmd.ValidArgsFunction = nothing
+	}
+}
+
 // fromVault completes with what list finds in the vault. A locked vault, or any
 // failure, completes nothing: completion asks no questions and prints no errors.
-func (d *Deps) fromVault(list func(ctx context.Context, v *vault.Vault) ([]string, error)) completer {
-	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+func (d *Deps) fromVault(list func(ctx context.Context, v *vault.Vault, begun string) ([]string, error)) completer {
+	return func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 		v, err := d.Vault(cmd.Context())
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		words, err := list(cmd.Context(), v)
+		words, err := list(cmd.Context(), v, begun)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -55,24 +62,48 @@ func completion(text, description string) string {
 	return output.Clean(text) + "\t" + output.Clean(description)
 }
 
-// records completes titles and UIDs of records of the given types, or of all.
+// records completes titles, UIDs and, where one was begun, paths of records of the
+// given types, or of all.
 func (d *Deps) records(types ...pam.RecordType) completer {
-	return d.fromVault(func(ctx context.Context, v *vault.Vault) ([]string, error) {
+	return d.fromVault(func(ctx context.Context, v *vault.Vault, begun string) ([]string, error) {
 		heads, err := v.Heads(ctx)
-		var titles, uids []string
+		if err != nil {
+			return nil, err
+		}
+		folders, err := v.Folders(ctx)
+		paths := pathsOf(folders)
+		var titles, uids, places []string
 		for _, h := range heads {
 			if len(types) > 0 && !slices.Contains(types, h.Type) {
 				continue
 			}
 			titles = append(titles, completion(h.Title, strings.TrimSpace(string(h.Type)+" "+h.Summary)))
 			uids = append(uids, completion(string(h.UID), h.Title))
+			path := near(paths[h.Folder], paths[d.Session.Folder], begun) + h.Title
+			if begun != "" && strings.Contains(path, "/") && strings.HasPrefix(path, begun) {
+				places = append(places, completion(path, string(h.UID)))
+			}
 		}
-		return append(titles, uids...), err
+		return slices.Concat(titles, places, uids), err
 	})
 }
 
+// near is how a folder's path begins the path of what is in it, from the folder here
+// unless the root was begun with; "" where the folder is not below that.
+func near(path, here, begun string) string {
+	path, here = strings.TrimSuffix(path, "/")+"/", strings.TrimSuffix(here, "/")+"/"
+	if strings.HasPrefix(begun, "/") {
+		return path
+	}
+	rest, below := strings.CutPrefix(path, here)
+	if !below || strings.HasPrefix(rest, "/") {
+		return ""
+	}
+	return rest
+}
+
 func (d *Deps) gateways() completer {
-	return d.fromVault(func(ctx context.Context, v *vault.Vault) ([]string, error) {
+	return d.fromVault(func(ctx context.Context, v *vault.Vault, _ string) ([]string, error) {
 		gateways, err := v.Gateways(ctx)
 		var words []string
 		for _, g := range gateways {
@@ -83,7 +114,7 @@ func (d *Deps) gateways() completer {
 }
 
 func (d *Deps) configurations() completer {
-	return d.fromVault(func(ctx context.Context, v *vault.Vault) ([]string, error) {
+	return d.fromVault(func(ctx context.Context, v *vault.Vault, _ string) ([]string, error) {
 		configs, err := v.Configurations(ctx)
 		var words []string
 		for _, c := range configs {
@@ -95,7 +126,7 @@ func (d *Deps) configurations() completer {
 
 // jobs completes job ids; with open, of those only that are not at their end.
 func (d *Deps) jobs(which func(pam.Job) bool) completer {
-	return d.fromVault(func(ctx context.Context, v *vault.Vault) ([]string, error) {
+	return d.fromVault(func(ctx context.Context, v *vault.Vault, _ string) ([]string, error) {
 		jobs, err := v.Jobs(ctx)
 		var words []string
 		for _, j := range jobs {
@@ -109,7 +140,7 @@ func (d *Deps) jobs(which func(pam.Job) bool) completer {
 
 // discoveries completes ids of discovery jobs.
 func (d *Deps) discoveries() completer {
-	return d.fromVault(func(ctx context.Context, v *vault.Vault) ([]string, error) {
+	return d.fromVault(func(ctx context.Context, v *vault.Vault, _ string) ([]string, error) {
 		all, err := v.Discoveries(ctx)
 		var words []string
 		for _, job := range all {
@@ -122,7 +153,7 @@ func (d *Deps) discoveries() completer {
 func anyJob(pam.Job) bool { return true }
 
 func (d *Deps) folders() completer {
-	return d.fromVault(func(ctx context.Context, v *vault.Vault) ([]string, error) {
+	return d.fromVault(func(ctx context.Context, v *vault.Vault, _ string) ([]string, error) {
 		folders, err := v.Folders(ctx)
 		if err != nil {
 			return nil, err

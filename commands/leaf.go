@@ -68,6 +68,7 @@ type runLeaf func(ctx context.Context, c *call) (output.View, error)
 func (d *Deps) leaf(cmd *cobra.Command, run runLeaf) *cobra.Command {
 	o := &outputOptions{}
 	o.add(cmd)
+	completeNothing(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := missing(cmd); err != nil {
 			return err

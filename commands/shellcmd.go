@@ -1,9 +1,7 @@
 package commands
 
 import (
-	"bytes"
 	"context"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,53 +44,6 @@ that are pasted do not run: Enter runs them one by one, Ctrl-C drops them.`,
 			return output.View{}, usagef("argument --timeout: %s is less than nothing", idle)
 		}
 		return output.View{}, c.Shell(ctx, idle)
-	})
-}
-
-func newCompletion(d *Deps) *cobra.Command {
-	shells := []string{"bash", "zsh", "fish", "powershell"}
-	cmd := &cobra.Command{
-		Use:   "completion SHELL",
-		Short: "Print a script that completes keyturn's words in your shell",
-		Long: "Print a script that completes commands, flags, record titles, UIDs and job ids.\nSHELL is one of " +
-			strings.Join(shells, ", ") + ".",
-		Example:   "  source <(keyturn completion bash)\n  keyturn completion fish > ~/.config/fish/completions/keyturn.fish",
-		Args:      positional("SHELL"),
-		ValidArgs: shells,
-		// The script is text of the program's own: it has tabs, and is written as it is.
-		Annotations: notes(annotTargets, targetFile),
-	}
-	return d.leaf(cmd, func(_ context.Context, c *call) (output.View, error) {
-		to, err := c.resultTo(c.target)
-		if err != nil {
-			return output.View{}, err
-		}
-		defer to.abandon()
-		var script bytes.Buffer
-		root := cmd.Root()
-		switch strings.ToLower(c.args[0]) {
-		case "bash":
-			err = root.GenBashCompletionV2(&script, true)
-		case "zsh":
-			err = root.GenZshCompletion(&script)
-		case "fish":
-			err = root.GenFishCompletion(&script, true)
-		case "powershell":
-			err = root.GenPowerShellCompletionWithDesc(&script)
-		default:
-			err = usagef("unknown shell %q: it is %s", c.args[0], strings.Join(shells, ", "))
-		}
-		switch {
-		case err != nil:
-			return output.View{}, err
-		case c.format != output.FormatTable:
-			return textView(script.String()), nil
-		case to.name == "":
-			_, err = c.Out.Write(script.Bytes())
-		default:
-			err = to.write(script.Bytes())
-		}
-		return output.View{}, err
 	})
 }
 

@@ -75,7 +75,7 @@ func trashView(trash []vault.Trashed, named func(vault.Trashed) bool) output.Vie
 
 // trashed completes the records in the trash.
 func (d *Deps) trashed() completer {
-	return d.fromVault(func(ctx context.Context, v *vault.Vault) ([]string, error) {
+	return d.fromVault(func(ctx context.Context, v *vault.Vault, _ string) ([]string, error) {
 		trash, err := v.Trash(ctx)
 		var titles, uids []string
 		for _, r := range trash {
