@@ -19,8 +19,10 @@ func newCompletion(d *Deps) *cobra.Command {
 		Short: "Print a script that completes keyturn's words in your shell",
 		Long: `Print a script that completes commands, flags and their values, titles, paths
 and UIDs of records, folders, gateways and job ids. What is in the vault is
-completed where a command would not ask for its password. SHELL is one of ` +
-			strings.Join(shells, ", ") + `. In bash it needs the package bash-completion.`,
+completed where a command would not ask for its password.
+
+SHELL is one of ` + strings.Join(shells, ", ") + `.
+In bash it needs the package bash-completion.`,
 		Example: "  source <(keyturn completion bash)\n  keyturn completion zsh > \"${fpath[1]}/_keyturn\"\n" +
 			"  keyturn completion fish > ~/.config/fish/completions/keyturn.fish\n" +
 			"  keyturn completion powershell | Out-String | Invoke-Expression",

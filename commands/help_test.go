@@ -16,8 +16,9 @@ func examples(text string) []string {
 	for line := range strings.SplitSeq(strings.ReplaceAll(text, "\\\n", ""), "\n") {
 		line = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), "source <("), ")")
 		for one := range strings.SplitSeq(line, " && ") {
-			one, _, _ = strings.Cut(one, " > ")
-			one, _, _ = strings.Cut(one, " < ")
+			for _, sign := range []string{" > ", " < ", " | "} {
+				one, _, _ = strings.Cut(one, sign)
+			}
 			all = append(all, strings.TrimPrefix(one, "keyturn "))
 		}
 	}

@@ -35,7 +35,7 @@ func exampleLines(t *testing.T) [][]string {
 		}
 		for line := range strings.SplitSeq(strings.ReplaceAll(cmd.Example, "\\\n", ""), "\n") {
 			if line = strings.TrimSpace(line); strings.Contains(line, "--format") || strings.Contains(line, "--output") ||
-				strings.ContainsAny(line, "<>&") {
+				strings.ContainsAny(line, "<>&|") {
 				continue
 			}
 			words, _, err := commands.SplitLine(line)
