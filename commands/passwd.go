@@ -9,6 +9,7 @@ import (
 	"keyturn/commands/output"
 	"keyturn/pkg/pam"
 	"keyturn/pkg/secret"
+	"keyturn/vault"
 )
 
 const askNew, askNewAgain = "New master password: ", "New master password again: "
@@ -56,7 +57,21 @@ func (c *call) presentPassphrase(ctx context.Context) (secret.Value, error) {
 	if errors.Is(err, ErrNoTerminal) {
 		return pass, pam.Errorf(pam.ErrLocked, "there is no terminal to ask for the master password; nothing changed").WithHint(unlockHint)
 	}
-	return pass, err
+	if err != nil {
+		return pass, err
+	}
+	return pass, c.opens(ctx, pass)
+}
+
+// opens finds out that a password was mistyped before a new one is asked for.
+func (c *call) opens(ctx context.Context, pass secret.Value) error {
+	dir, err := c.VaultDir()
+	if err != nil {
+		return err
+	}
+	key, err := vault.UnlockKey(ctx, dir, pass)
+	key.Destroy()
+	return err
 }
 
 func (c *call) nextPassphrase(ctx context.Context, file string, o masterOptions) (next secret.Value, err error) {

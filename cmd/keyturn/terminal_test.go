@@ -3,6 +3,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,4 +66,24 @@ func TestALineIsReadUpToItsEndAndNoFurther(t *testing.T) {
 	if _, err := typed(strings.NewReader(strings.Repeat("x", 2*maxTyped))); err == nil {
 		t.Error("an endless line is no answer")
 	}
+}
+
+// Who mistypes the present master password is told so before a new one is asked for.
+func TestPasswdTellsOfAMistypedPasswordAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := home(t)
+	batch(t, dir, "init --kdf-memory 19456", "login")
+	defer batch(t, dir, "logout")
+	nobody := slices.DeleteFunc(environment(dir), func(v string) bool { return strings.HasPrefix(v, "KEYTURN_PASSWORD_FILE=") })
+	s := openTermWith(t, dir, nobody, "passwd")
+	s.expect(`^Master password: $`)
+	s.send("wrong\r")
+	s.expect(`^\nkeyturn: wrong master password; nothing changed\n`)
+	s.exited(4)
+	s = openTermWith(t, dir, nobody, "passwd")
+	s.expect(`^Master password: $`)
+	s.send("correct horse\r")
+	s.expect(`^\nNew master password: $`)
+	s.send("\x03")
+	s.exited(130)
 }
