@@ -77,11 +77,12 @@ func (d *Deps) records(types ...pam.RecordType) completer {
 			if len(types) > 0 && !slices.Contains(types, h.Type) {
 				continue
 			}
-			titles = append(titles, completion(h.Title, strings.TrimSpace(string(h.Type)+" "+h.Summary)))
+			caption := strings.TrimSpace(string(h.Type) + " " + h.Summary)
+			titles = append(titles, completion(h.Title, caption))
 			uids = append(uids, completion(string(h.UID), h.Title))
 			path := near(paths[h.Folder], paths[d.Session.Folder], begun) + h.Title
 			if begun != "" && strings.Contains(path, "/") && strings.HasPrefix(path, begun) {
-				places = append(places, completion(path, string(h.UID)))
+				places = append(places, completion(path, caption))
 			}
 		}
 		return slices.Concat(titles, places, uids), err

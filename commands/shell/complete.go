@@ -25,7 +25,7 @@ func (s *shell) complete(d prompt.Document) []prompt.Suggest {
 	}
 	args := []string{cobra.ShellCompRequestCmd}
 	for i, w := range words {
-		if i == 0 && len(words) > 1 && w.Text == commands.Program { // as hints write it
+		if i == 0 && w.End < len(line) && w.Text == commands.Program { // as hints write it
 			continue
 		}
 		args = append(args, w.Text)
@@ -33,20 +33,44 @@ func (s *shell) complete(d prompt.Document) []prompt.Suggest {
 	typed, want := "", ""
 	if last := words[len(words)-1]; last.End == len(line) {
 		typed, want = line[last.Start:], last.Text
-	} else {
-		args = append(args, "")
+		args = args[:len(args)-1]
+	}
+	answer, ok := s.ask(append(args, asked(want)))
+	if !ok {
+		return nil
+	}
+	found := suggestions(answer, typed, want)
+	slices.SortStableFunc(found, func(a, b prompt.Suggest) int { return s.rank(a) - s.rank(b) })
+	return found
+}
+
+// asked is as much of a word as decides what the tree lists: which of it goes on from
+// the word is found out here, so that the letters of a word cost one answer.
+func asked(word string) string {
+	if strings.HasPrefix(word, "-") {
+		if name, _, ok := strings.Cut(word, "="); ok {
+			return name + "="
+		}
+		return "-"
+	}
+	return word[:strings.LastIndexByte(word, '/')+1]
+}
+
+// ask has the tree answer what may follow, once for a line.
+func (s *shell) ask(args []string) (answer string, ok bool) {
+	if s.asked != nil && slices.Equal(s.asked, args) {
+		return s.answer, true
 	}
 	var out bytes.Buffer
 	deps := *s.deps
 	deps.Out, deps.Err = &out, io.Discard
 	var err error
-	s.silently(func() { err = commands.Execute(context.Background(), &deps, args) })
+	s.silently(func() { err = commands.Execute(context.Background(), &deps, slices.Clone(args)) })
 	if err != nil {
-		return nil
+		return "", false
 	}
-	found := suggestions(out.String(), typed, want)
-	slices.SortStableFunc(found, func(a, b prompt.Suggest) int { return s.rank(a) - s.rank(b) })
-	return found
+	s.asked, s.answer = args, out.String()
+	return s.answer, true
 }
 
 // rank puts a command's own flags before those that every command has.
@@ -56,6 +80,9 @@ func (s *shell) rank(of prompt.Suggest) int {
 	}
 	return 0
 }
+
+// enough is how many suggestions anybody pages through.
+const enough = 100
 
 // suggestions reads the tree's answer: a candidate and its description a line,
 // the last line a directive. The tree may list more than goes on from want,
@@ -74,6 +101,9 @@ func suggestions(answer, typed, want string) []prompt.Suggest {
 		text, description, _ := strings.Cut(line, "\t")
 		if !goesOn(text, want) {
 			continue
+		}
+		if len(found) == enough {
+			break
 		}
 		if text, ok := insertion(commands.Quote(strings.Map(printable, flag+text)), typed); ok {
 			found = append(found, prompt.Suggest{Text: text, Description: strings.Map(printable, description)})

@@ -224,6 +224,21 @@ func TestTheHistoryKeepsNoSecrets(t *testing.T) {
 	}
 }
 
+func TestTheLettersOfAWordCostOneAnswer(t *testing.T) {
+	t.Parallel()
+	for word, want := range map[string]string{
+		"": "", "svc": "", "日": "", "/": "/", "/Prod/sv": "/Prod/", "Prod/x": "Prod/", "-": "-", "--fo": "-", "--format=js": "--format=", "--output=/a": "--output=",
+	} {
+		if got := asked(word); got != want {
+			t.Errorf("of %q the tree is asked %q, want %q", word, got, want)
+		}
+	}
+	all := strings.Repeat("SRV\tdescription\n", 5000)
+	if got := suggestions(all, "sr", "sr"); len(got) != enough {
+		t.Errorf("%d suggestions", len(got))
+	}
+}
+
 func TestCompletionOfWordsWithSpaces(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, word, typed, want string }{

@@ -78,8 +78,10 @@ type shell struct {
 	history  *history
 	search   search
 	globals  []string // the flags that every command has
-	prefixed string   // the prompt that was drawn last
-	standing string   // what stood in the line at the last key
+	asked    []string // what the tree was asked for this line, and what it said
+	answer   string
+	prefixed string // the prompt that was drawn last
+	standing string // what stood in the line at the last key
 	restore  func()
 	leave    flag
 	idle     time.Duration
@@ -159,6 +161,7 @@ func (s *shell) loop(ctx context.Context) error {
 // is given up after a while.
 func (s *shell) input() string {
 	s.locked.Store(s.deps.Session.Locked)
+	s.asked, s.answer = nil, ""
 	if s.idle > 0 && !s.deps.Session.Locked {
 		timer := time.AfterFunc(s.idle, func() {
 			s.expired.Store(true)
