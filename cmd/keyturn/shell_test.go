@@ -175,8 +175,10 @@ func TestALockedShellForgetsWhatWasTyped(t *testing.T) {
 	s.expect(`My Vault> $`)
 	s.send("\x1b[A\x1b[A") // while it is open, a mistyped line can be mended
 	s.expect(`password=canary-1`)
-	s.send("\x03logout\r")
-	s.expect(`The vault is locked(?s:.*)My Vault> $`)
+	s.send("\x03\x1b[200~logout\rset PW canary-3\r\x1b[201~")
+	s.expect(`2 lines were pasted(?s:.*)My Vault> logout`)
+	s.send("\r")
+	s.expect(`The vault is locked(?s:.*)dropped behind this one: 1\.\nMy Vault> $`)
 	s.send("\x1b[A")
 	s.expect(`My Vault> logout`)
 	s.send("\x1b[A")
@@ -185,6 +187,9 @@ func TestALockedShellForgetsWhatWasTyped(t *testing.T) {
 	s.expect(`\$\{PW\}\n.*\$\{PW\}\nMy Vault> $`)
 	s.send("exit\r")
 	s.ended(0)
+	if strings.Contains(s.printed(), "canary-3") {
+		t.Error("a pasted secret was shown after the lock")
+	}
 }
 
 func TestAnIdleShellLocksItself(t *testing.T) {

@@ -200,7 +200,7 @@ func TestTheHistoryKeepsNoSecrets(t *testing.T) {
 		"record-update -r a password = hunter2", "ru a password =hunter2", "ru a password= hunter2", `ru a passw''ord=hunter2`, `ru a "pass"word=hunter2`,
 		"ru x 'c.secret.api key=hunter2'", "ru x 'password=hunter2", "passwd hunter2", "PASSWD hunter2", "login hunter2", "unlock hunter2", "rekey hunter2",
 		"key add --new-password hunter2", "key add --new-password=hunter2", "key add hunter2", "init --password hunter2", "set A hunter2", "  set A hunter2",
-		"keyturn passwd hunter2", "@passwd hunter2", "@ keyturn set A hunter2", "ls # password=hunter2", "# passwd hunter2", "hunter2", "correct horse",
+		"keyturn passwd hunter2", "@passwd hunter2", "@ keyturn set A hunter2", "ls # password=hunter2", "# passwd hunter2", "hunter2", "correct horse", "get " + strings.Repeat("x", 1<<17),
 	} {
 		h.add(line)
 	}

@@ -18,8 +18,10 @@ import (
 // flag is a boolean that goroutines share.
 type flag = atomic.Bool
 
-// keep is how many lines of the history are offered again.
-const keep = 1000
+const (
+	keep    = 1000    // lines of the history that are offered again
+	longest = 8 << 10 // bytes of a line that is kept: who reads the file bounds them
+)
 
 // A history is the lines typed before, without those that carry a secret, and the
 // file that keeps them; name is "" where there is none. A file that cannot be read
@@ -120,9 +122,9 @@ func openHistory(name string) *history {
 
 func (h *history) lines() []string { return h.last }
 
-// add appends a line, unless it carries a secret or repeats the one before.
+// add appends a line, unless it carries a secret, is very long or repeats the one before.
 func (h *history) add(line string) {
-	if carriesSecret(line) || strings.ContainsAny(line, "\r\n") {
+	if len(line) > longest || carriesSecret(line) || strings.ContainsAny(line, "\r\n") {
 		return
 	}
 	if n := len(h.last); n > 0 && h.last[n-1] == line {

@@ -148,8 +148,12 @@ func (s *shell) loop(ctx context.Context) error {
 		if !complete {
 			continue
 		}
+		open := !s.deps.Session.Locked
 		if s.run(ctx, whole) {
 			return nil
+		}
+		if open && s.deps.Session.Locked {
+			s.console.drop()
 		}
 		if s.deps.Session.Locked {
 			s.forget()
@@ -247,8 +251,8 @@ func (s *shell) prefix() (string, bool) {
 	return s.prefixed, true
 }
 
-// longest is how much of a folder's path a prompt shows, from its end.
-const longest = 37
+// shownPath is how much of a folder's path a prompt shows, from its end.
+const shownPath = 37
 
 func (s *shell) folder() string {
 	if s.deps.Session.Folder == "" {
@@ -263,8 +267,8 @@ func (s *shell) folder() string {
 	if err != nil || path == "/" {
 		return ""
 	}
-	if r := []rune(path); len(r) > longest {
-		path = "/..." + string(r[len(r)-longest:])
+	if r := []rune(path); len(r) > shownPath {
+		path = "/..." + string(r[len(r)-shownPath:])
 	}
 	return strings.Map(printable, path)
 }
