@@ -148,12 +148,8 @@ func (s *shell) loop(ctx context.Context) error {
 		if !complete {
 			continue
 		}
-		open := !s.deps.Session.Locked
 		if s.run(ctx, whole) {
 			return nil
-		}
-		if open && s.deps.Session.Locked {
-			s.console.drop()
 		}
 		if s.deps.Session.Locked {
 			s.forget()
@@ -192,8 +188,14 @@ func (s *shell) lock() {
 }
 
 // forget takes the lines that carry a secret from those that the arrow keys bring
-// back: who sits at a locked shell must not see them.
-func (s *shell) forget() { _ = prompt.OptionHistory(s.history.lines())(s.prompt) }
+// back, and drops what was pasted before the lock: who sits at a locked shell must not
+// see them.
+func (s *shell) forget() {
+	_ = prompt.OptionHistory(s.history.lines())(s.prompt)
+	if !s.locked.Load() {
+		s.console.drop()
+	}
+}
 
 // collect joins a line that ends in a backslash with those that follow it.
 func (s *shell) collect(line string) (whole string, complete bool) {
