@@ -129,6 +129,31 @@ func TestACommandsOwnFlagsComeFirst(t *testing.T) {
 	s.ended(0)
 }
 
+func TestTheKeysOfEmacs(t *testing.T) {
+	t.Parallel()
+	dir := home(t)
+	batch(t, dir, "init --kdf-memory 19456")
+	s := openShell(t, dir)
+	for name, keys := range map[string]string{
+		"Alt-Backspace takes a word":             "whoami junk\x1b\x7f",
+		"Alt-B goes back a word, Ctrl-U kills":   "日本 語 whoami\x1bb\x15",
+		"Alt-D takes the next word":              "日本語 whoami\x01\x1bd",
+		"Ctrl-Left and Ctrl-Right go by words":   "junk ami\x1b[1;5D\x15who\x1b[1;5C",
+		"Ctrl-Y brings back what was taken last": "ami\x15who\x19",
+		"Ctrl-W and Alt-F":                       "whoami a b\x01\x1bf\x0b",
+	} {
+		s.send(keys + "\r")
+		s.expect(`Records: 0(?s:.*)My Vault> $`)
+		t.Log(name)
+	}
+	s.send("secret\x15logout\r")
+	s.expect(`The vault is locked(?s:.*)My Vault> $`)
+	s.send("x\x19y")
+	s.expect(`My Vault> xy`) // who comes to a locked shell is not given what was typed
+	s.send("\x03\x04")
+	s.ended(0)
+}
+
 // Ctrl-D within a line takes the letter under the cursor away, and nothing else.
 func TestCtrlDWithinALineGoesOn(t *testing.T) {
 	t.Parallel()

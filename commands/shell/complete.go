@@ -18,7 +18,9 @@ import (
 // and prints nothing.
 func (s *shell) complete(d prompt.Document) []prompt.Suggest {
 	line := d.TextBeforeCursor()
-	s.drawn(line)
+	if d.Text != "" { // else the library begins anew, as it does at every key
+		s.drawn(d)
+	}
 	words := commands.Words(line)
 	if len(words) == 0 || strings.HasPrefix(words[0].Text, "#") {
 		return nil

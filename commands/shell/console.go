@@ -198,8 +198,13 @@ func (c *console) escape() []byte {
 			best = len(s.ASCIICode)
 		}
 	}
-	if best > 1 {
-		return c.take(best)
+	n, bound := withAlt(c.pending)
+	switch {
+	case best > 1 || bound:
+		return c.take(max(best, n))
+	case n > 0:
+		c.take(n)
+		return nil
 	}
 	if len(c.pending) > 2 && c.pending[1] == '[' {
 		for i := 2; i < len(c.pending); i++ {

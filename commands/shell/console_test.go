@@ -90,6 +90,8 @@ func TestWhatIsTypedBecomesKeys(t *testing.T) {
 		{"a paste in pieces is still one", []string{"\x1b[200~one\r", "two\x1b[201~x\r"}, []string{"one", "x", "\r", "two"}},
 		{"a paste loses its control characters", []string{"\x1b[200~a\x1b]0;t\x07b\x1b[201~"}, []string{"a]0;tb"}},
 		{"an arrow is one key", []string{"\x1b[A"}, []string{"\x1b[A"}},
+		{"a letter with Alt is one key", []string{"\x1bb", "\x1b[1;3Cx\x1b\x7f"}, []string{"\x1bb", "\x1b[1;3C", "x", "\x1b\x7f"}},
+		{"a letter with Alt that does nothing types nothing", []string{"\x1bqx"}, []string{"x"}},
 		{"an unknown sequence is swallowed whole", []string{"\x1b[99;99Hx"}, []string{"x"}},
 		{"a letter cut in two arrives whole", []string{"\xc3", "\xa9"}, []string{"é"}},
 	} {

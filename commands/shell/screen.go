@@ -37,11 +37,12 @@ func (s *shell) eraseLine() {
 	s.console.tty.write(fmt.Sprintf("\x1b[%dA\r\x1b[J", rowsOf(s.prefixed+s.standing, columns)))
 }
 
-// drawn notes where the cursor will stand, and leaves the suggestions the room that
-// is left below it: of a window that is too small for them the library says so
-// instead of showing what is typed.
-func (s *shell) drawn(before string) {
-	at := width(s.prefixed + before)
+// drawn notes what will stand in the line, and where the cursor. It leaves the
+// suggestions the room that is left below: of a window that is too small for them the
+// library says so instead of showing what is typed.
+func (s *shell) drawn(d prompt.Document) {
+	s.standing = d.Text
+	at := width(s.prefixed + d.TextBeforeCursor())
 	s.console.cursor.Store(int64(at))
 	size := s.console.GetWinSize()
 	room := int(size.Row) - 1 - at/int(size.Col)

@@ -81,7 +81,8 @@ type shell struct {
 	asked    []string // what the tree was asked for this line, and what it said
 	answer   string
 	prefixed string // the prompt that was drawn last
-	standing string // what stood in the line at the last key
+	standing string // what stands in the line since the last key
+	kill     string // what was taken out of a line last
 	restore  func()
 	leave    flag
 	idle     time.Duration
@@ -117,13 +118,18 @@ func newShell(o Options) (*shell, error) {
 		prompt.OptionParser(s.console), prompt.OptionLivePrefix(s.prefix),
 		prompt.OptionHistory(s.history.lines()), prompt.OptionCompletionWordSeparator(" "),
 		prompt.OptionPrefixTextColor(prompt.DefaultColor), prompt.OptionInputTextColor(prompt.DefaultColor),
-		prompt.OptionAddKeyBind(prompt.KeyBind{Key: prompt.ControlR, Fn: s.search.back}),
-		prompt.OptionAddKeyBind(prompt.KeyBind{Key: prompt.ControlD, Fn: func(*prompt.Buffer) { s.console.goOn() }}),
 		prompt.OptionSetExitCheckerOnInput(func(line string, _ bool) bool {
-			s.standing = line
+			if s.standing = line; line == "" {
+				s.drawn(prompt.Document{})
+			}
 			return s.console.woken.Load()
 		}),
 	)
+	for _, bind := range s.keys() {
+		if err := bind(s.prompt); err != nil {
+			return nil, pam.Errorf(pam.ErrInternal, "bind the keys of the prompt: %w", err)
+		}
+	}
 	s.globals = commands.GlobalFlags(s.deps)
 	return s, nil
 }
@@ -172,8 +178,7 @@ func (s *shell) input() string {
 		defer func() { s.console.onKey = nil }()
 	}
 	if !s.console.woken.Load() {
-		s.standing = ""
-		s.drawn("")
+		s.drawn(prompt.Document{})
 	}
 	return s.prompt.Input()
 }
@@ -187,11 +192,11 @@ func (s *shell) lock() {
 	_, _ = fmt.Fprintf(s.out, "The vault is locked: nothing was typed for %s. Jobs that run go on.\n", s.idle)
 }
 
-// forget takes the lines that carry a secret from those that the arrow keys bring
-// back, and drops what was pasted before the lock: who sits at a locked shell must not
-// see them.
+// forget takes the lines that carry a secret from those that keys bring back, and
+// drops what was pasted before the lock: who sits at a locked shell must not see them.
 func (s *shell) forget() {
 	_ = prompt.OptionHistory(s.history.lines())(s.prompt)
+	s.kill = ""
 	if !s.locked.Load() {
 		s.console.drop()
 	}
