@@ -248,8 +248,11 @@ func discreet(names ...string) cobra.PositionalArgs {
 	exactly := positional(names...)
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > len(names) {
-			return usagef("unrecognized arguments: %d, not repeated because they may be a secret", len(args)-len(names)).
-				WithHint("%s; a value with spaces in it stands in quotes", helpFor(cmd))
+			err := usagef("unrecognized arguments: %d, not repeated because they may be a secret", len(args)-len(names))
+			if len(names) > 0 {
+				return err.WithHint("a value with spaces in it stands in quotes")
+			}
+			return err.WithHint("%s", helpFor(cmd))
 		}
 		return exactly(cmd, args)
 	}

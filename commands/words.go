@@ -32,8 +32,8 @@ func Split(line string) ([]string, error) {
 		}
 		if why := foreign(raw); why != "" {
 			return nil, usagef("%s is a word of other shells: %s; nothing was run", raw, why).
-				WithHint(`--output FILE writes a result to a file, --format json or csv shapes it; "keyturn COMMAND" in your own shell `+
-					`can be piped; where the word itself is meant it stands in quotes: "%s"`, raw)
+				WithHint(`--output FILE writes a result to a file; your own shell has pipes for "keyturn COMMAND"; `+
+					`in quotes, "%s" is a word like any other`, raw)
 		}
 		if w.Open != 0 {
 			return nil, usagef("the quote %c that begins in word %d is not closed", w.Open, len(words)+1).
