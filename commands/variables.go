@@ -105,8 +105,9 @@ func newHistory(d *Deps) *cobra.Command {
 		Use:     "history",
 		Aliases: []string{"h"},
 		Short:   "Show the lines typed in the shell",
-		Long: "Show the lines typed in the shell, the oldest first. Lines that may carry a secret\n" +
-			"are not kept: what gives one to a field, \"set\", and what begins with no command.",
+		Long: `Show the lines typed in the shell, the oldest first. Lines that may carry a
+secret are not kept: what gives one to a field, "set", and what begins with no
+command.`,
 		Example: "  history",
 		Args:    positional(),
 	}
