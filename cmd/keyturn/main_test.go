@@ -113,8 +113,9 @@ func cmdCapture(ts *testscript.TestScript, args []string) {
 }
 
 var (
-	uid    = regexp.MustCompile(`[A-Za-z0-9][A-Za-z0-9_-]{21}`)
-	moment = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+	uid      = regexp.MustCompile(`[A-Za-z0-9][A-Za-z0-9_-]{21}`)
+	moment   = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+	rowCount = regexp.MustCompile(`"rows": \d+`)
 )
 
 // cmdToFile writes a variable to a file: tofile NAME FILE.
@@ -160,6 +161,8 @@ func cmdMasked(ts *testscript.TestScript, args []string) {
 	}
 	got := uid.ReplaceAllString(ts.ReadFile("stdout"), strings.Repeat("x", 22))
 	got = moment.ReplaceAllString(got, "2006-01-02T15:04:05Z")
+	// By chance of the vault's key, titles share a shelf of the catalogue or do not.
+	got = rowCount.ReplaceAllString(got, `"rows": 50`)
 	want := ts.ReadFile(args[0])
 	if got != want {
 		ts.Fatalf("stdout is:\n%s\nwant:\n%s", got, want)
