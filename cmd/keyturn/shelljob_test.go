@@ -60,7 +60,7 @@ func TestShellTellsOfTheEndOfAJob(t *testing.T) {
 		t.Error("a part of what was typed in two rows stayed above the news")
 	}
 	s.send("\r")
-	s.expect(`finished +svc_app|svc_app.*finished`)
+	s.expect(`finished .* svc_app\n`)
 
 	s.send("pam action rotate -r svc_app --settle 3s\r")
 	s.expect(`Scheduled action id: .*\n(?s:.*)My Vault> $`)
