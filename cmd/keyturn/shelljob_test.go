@@ -74,7 +74,7 @@ func TestShellTellsOfTheEndOfAJob(t *testing.T) {
 	s.expect(`Scheduled action id: .*\n(?s:.*)My Vault> $`)
 	s.send("lock\r")
 	s.expect(`The vault is locked`)
-	s.expect(`job \S{22} goes on; it is not watched any more, because the vault was locked\nNext: keyturn pam action job-info \S{22} --wait\n`)
+	s.expect(`job \S{22} goes on; it is not watched any more, because the vault was locked\nNext: keyturn pam action job-info \S{22} --wait\n(?s:.*)My Vault> $`)
 	s.send("\x04")
 	s.ended(0)
 }
