@@ -3,7 +3,6 @@ package vault
 import (
 	"bytes"
 	"context"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
@@ -50,10 +49,7 @@ func (t *txn) chain(ctx context.Context, e AuditEntry) error {
 		return pam.Errorf(pam.ErrInternal, "audit: %w", err)
 	}
 	chain := auditChain(t.meta.auditKey, t.meta.AuditHead, text)
-	next, err := ratchet(t.meta.auditKey)
-	if err != nil {
-		return sealError("audit", err)
-	}
+	next := ratchet(t.meta.auditKey)
 	t.meta.auditKey.Destroy()
 	t.meta.auditKey, t.meta.AuditCount, t.meta.AuditHead, t.changed = next, e.Number, chain, true
 	return t.put(ctx, key{group: groupAudit, id: number(e.Number)}, auditRow{text, chain})
@@ -65,10 +61,7 @@ func auditChain(k secret.Value, before, entry []byte) []byte {
 	return mac.Sum(nil)
 }
 
-func ratchet(k secret.Value) (secret.Value, error) {
-	b, err := hkdf.Key(sha256.New, k.Reveal(), nil, useRatchet, sha256.Size)
-	return secret.New(b), err
-}
+func ratchet(k secret.Value) secret.Value { return seal.Derive(k, nil, useRatchet) }
 
 // Audit returns the audit trail, oldest first. It is checked by VerifyAudit,
 // not here.
@@ -114,10 +107,7 @@ func (t *txn) verifyAudit(ctx context.Context) error {
 		if head = auditChain(k, head, r.Entry); !hmac.Equal(head, r.Chain) {
 			return tampered("audit entry %d is not as it was written", i+1)
 		}
-		next, err := ratchet(k)
-		if err != nil {
-			return sealError("audit", err)
-		}
+		next := ratchet(k)
 		k.Destroy()
 		k = next
 	}

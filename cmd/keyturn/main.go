@@ -47,7 +47,7 @@ func run(args []string) int {
 // newProcess gives d what a process of this program can do.
 func newProcess(d *commands.Deps) *process {
 	p := &process{d: d, anchors: stateFile("anchors")}
-	d.Vault, d.CreateVault, d.Reopen, d.Salvage, d.Lock = p.vault, p.createVault, p.reopen, p.salvage, p.close
+	d.Vault, d.CreateVault, d.Reopen, d.Salvage, d.Lock = p.vault, p.createVault, p.reopen, p.salvage, p.lock
 	d.StartJob, d.RunJob, d.DryRun = p.startJob, p.runJob, p.dryRun
 	d.StartAgent, d.StopAgent, d.RunAgent = p.startAgent, p.stopAgent, p.runAgent
 	d.Discover, d.Examine = p.discover, p.examine

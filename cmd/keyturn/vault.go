@@ -31,6 +31,12 @@ func (p *process) close() {
 	}
 }
 
+// lock closes the vault and forgets what was read from it.
+func (p *process) lock() {
+	p.close()
+	forget()
+}
+
 func (p *process) options(kdfMemory uint32) vault.Options {
 	return vault.Options{
 		KDFMemory: kdfMemory, Now: p.d.Now, Random: p.d.Random, Actor: actor(), AnchorDir: p.anchors,

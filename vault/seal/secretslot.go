@@ -1,7 +1,6 @@
 package seal
 
 import (
-	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -49,11 +48,7 @@ func (s secretSlot) derive(kind, vaultID string, from secret.Value) (secret.Valu
 	if from.Len() < least || len(s.Salt) < saltSize || len(s.Salt) > maxSalt {
 		return secret.Value{}, fmt.Errorf("%w: a %s of %d bytes, not %d or more", ErrParams, kind, from.Len(), least)
 	}
-	b, err := hkdf.Key(sha256.New, from.Reveal(), s.Salt, string(AD(useSecretSlot, kind, vaultID)), KeySize)
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("derive a key: %w", err)
-	}
-	return secret.New(b), nil
+	return Derive(from, s.Salt, string(AD(useSecretSlot, kind, vaultID))), nil
 }
 
 func newSecretSlot(random io.Reader, kind, vaultID string, key, from secret.Value) (Slot, error) {
