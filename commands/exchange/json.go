@@ -276,6 +276,9 @@ func listField(f pam.Field, list []json.RawMessage) ([]pam.Field, error) {
 		if err != nil {
 			return nil, err
 		}
+		if text == "" && len(list) == 1 { // as the text alone
+			return nil, nil
+		}
 		n := len(fields)
 		if n == 0 || isSecret(f.Type) || len(fields[n-1].Values) == 0 {
 			fields, n = append(fields, pam.Field{Type: f.Type, Label: f.Label}), n+1
