@@ -119,13 +119,19 @@ type recordDocument struct {
 	Revision int64           `json:"revision"`
 	Created  string          `json:"created"`
 	Modified string          `json:"modified"`
+	// Unverified is that of [pam.Record].
+	Unverified bool `json:"password_unverified,omitempty"`
 }
+
+// unverified is what is said of a password that was not proven: an older vault was
+// accepted, a vault was salvaged, or nobody may log on to try it.
+const unverified = "not verified: it may not be the password in force"
 
 // recordView shows a record; show says what stands for a secret.
 func recordView(r pam.Record, folder string, show func(pam.Field) string) output.View {
 	doc := recordDocument{
 		UID: r.UID, Type: r.Type, Title: r.Title, Folder: folder, Notes: r.Notes, Fields: []fieldDocument{},
-		Revision: r.Revision, Created: timestamp(r.Created), Modified: timestamp(r.Modified),
+		Revision: r.Revision, Created: timestamp(r.Created), Modified: timestamp(r.Modified), Unverified: r.Unverified,
 	}
 	pairs := []string{"UID", string(r.UID), "Type", string(r.Type), "Title", r.Title, "Folder", folder}
 	t := output.Table{Header: []string{"field", "value"}}
@@ -134,6 +140,9 @@ func recordView(r pam.Record, folder string, show func(pam.Field) string) output
 		doc.Fields = append(doc.Fields, fieldDocument{f.Type, f.Label, f.Custom, values})
 		pairs = append(pairs, fieldLabel(f), text)
 		t.Rows = append(t.Rows, []string{fieldSpec{f.Type, f.Label}.String(), text})
+	}
+	if r.Unverified {
+		pairs = append(pairs, "Password State", unverified)
 	}
 	if r.Notes != "" {
 		pairs = append(pairs, "Notes", r.Notes)

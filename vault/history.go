@@ -65,6 +65,7 @@ func (t *txn) whole(ctx context.Context, uid pam.UID) (r pam.Record, account pam
 	g, current, err := t.newest(ctx, account, pam.Current)
 	if err == nil && current {
 		fillPassword(&r, g.Password)
+		r.Unverified = g.Unverified
 	}
 	return r, account, true, err
 }

@@ -36,6 +36,8 @@ type Record struct {
 	Head
 	Notes  string
 	Fields []Field
+	// Unverified says that the password of a pamUser was not proven to be the one in force.
+	Unverified bool
 }
 
 // A Field is one field of a record, named by type and label. Exactly one of
