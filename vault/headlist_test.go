@@ -28,12 +28,12 @@ func TestAHeadListIsWholeOrAnError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
+			v, err := openAgain(t, b.dir)
+			must(t, err)
 			b.sql(t, func(db *sql.DB) {
 				_, err := db.Exec(c.change)
 				must(t, err)
 			})
-			v, err := openAgain(t, b.dir)
-			must(t, err)
 			for _, keep := range []func(pam.Head) bool{nil, func(h pam.Head) bool { return h.Title == "other" }} {
 				l, err := v.HeadList(t.Context(), keep)
 				if c.says == "" {
