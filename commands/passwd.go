@@ -29,7 +29,7 @@ Where that matters, "rekey" seals everything anew.`,
 		Args:    discreet(), Annotations: notes(annotNeeds, needVault),
 	}
 	cmd.Flags().StringVar(&file, "new-password-file", "", "read the new master password from `FILE`, - for standard input")
-	cmd.Flags().Uint32Var(&kdfMemory, "kdf-memory", 0, "memory of the key derivation in `KIB`; 0 is the default")
+	cmd.Flags().Uint32Var(&kdfMemory, "kdf-memory", 0, "memory of the key derivation in `KIB`; 0 leaves it, or raises it to the default")
 	master.add(cmd)
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
 		old, err := c.presentPassphrase(ctx)

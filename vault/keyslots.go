@@ -127,9 +127,14 @@ func (v *Vault) keySlots(h seal.Header) ([]KeySlot, error) {
 // stays: who has an older copy of the header and the old passphrase still opens
 // what that key sealed. At every instant exactly one of the two opens the vault.
 // ErrLocked when old opens no slot, ErrConflict while another process edits slots.
+// The slot costs what it did, and the default at least, unless kdfMemory says otherwise.
 func (v *Vault) ChangePassphrase(ctx context.Context, old, next secret.Value, kdfMemory uint32) error {
 	return v.editHeader(ctx, "change the master password", "vault.passwd", func(h *seal.Header, key secret.Value) (string, error) {
-		return "", h.ReplacePassphrase(v.random, key, old, next, costs(kdfMemory))
+		var kdf seal.KDFParams
+		if kdfMemory != 0 {
+			kdf = costs(kdfMemory)
+		}
+		return "", h.ReplacePassphrase(v.random, key, old, next, kdf)
 	})
 }
 

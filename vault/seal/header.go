@@ -50,7 +50,8 @@ func (h Header) Kinds() []string {
 }
 
 // ReplacePassphrase gives the slot that old opens the passphrase next. ErrKey
-// when old opens none.
+// when old opens none. With zero costs the slot keeps its own, and has the default
+// ones at least.
 func (h *Header) ReplacePassphrase(random io.Reader, key, old, next secret.Value, p KDFParams) error {
 	for i, s := range h.Slots {
 		if s.Kind != KindPassphrase {
@@ -63,6 +64,10 @@ func (h *Header) ReplacePassphrase(random io.Reader, key, old, next secret.Value
 		}
 		if err != nil {
 			return err
+		}
+		if p == (KDFParams{}) {
+			p = s.params()
+			p.Memory, p.Time = max(p.Memory, DefaultKDF().Memory), max(p.Time, DefaultKDF().Time)
 		}
 		made, err := newPassphraseSlot(random, h.Vault, key, next, p)
 		if err != nil {
