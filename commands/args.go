@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -88,16 +89,23 @@ func prepareGroup(cmd *cobra.Command, args []string, rest int) ([]string, error)
 func unknownIn(cmd *cobra.Command, words []string, at int) error {
 	if at > 0 && globalFlag(cmd.Root(), words[0]) == 0 {
 		name, _, _ := strings.Cut(words[0], "=") // its value may be a secret
-		return usagef("unknown flag: %s", name).WithHint("%s", helpFor(cmd))
+		hint := cmp.Or(elsewhere(pathOf(cmd), name), helpFor(cmd))
+		return usagef("unknown flag: %s", name).WithHint("%s", hint)
 	}
 	return unknownWord(cmd, words[at:])
+}
+
+// pathOf is a command's words without the program's name.
+func pathOf(cmd *cobra.Command) string {
+	_, path, _ := strings.Cut(cmd.CommandPath(), " ")
+	return path
 }
 
 // unknownWord is the error for words[0], which is no command of cmd.
 func unknownWord(cmd *cobra.Command, words []string) error {
 	err := usagef("Invalid command: %s", words[0])
 	hint := helpFor(cmd)
-	if text := elsewhere(strings.ToLower(words[0])); text != "" {
+	if text := elsewhere(pathOf(cmd), strings.ToLower(words[0])); text != "" {
 		hint = text
 	} else if near := meant(cmd, words); len(near) > 0 {
 		hint = "did you mean " + alternatives(near) + "?"

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/spf13/cobra"
@@ -16,14 +17,27 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 	}
 	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		why := elsewhereFlag(cmd, e)
 		if e.GetSpecifiedShortnames() != "" { // the parser repeats all of the word, which may end in a secret
-			return usagef("unknown flag: -%s", e.GetSpecifiedName()).WithHint("%s", helpFor(cmd))
+			return usagef("unknown flag: -%s", e.GetSpecifiedName()).WithHint("%s", cmp.Or(why, helpFor(cmd)))
+		}
+		if why != "" {
+			return usagef("%w", err).WithHint("%s", why)
 		}
 		if near := nearest("--"+e.GetSpecifiedName(), longFlags(cmd)); len(near) > 0 && len(near) <= mostSuggestions {
 			return usagef("%w", err).WithHint("did you mean %s?", alternatives(near))
 		}
 	}
 	return usagef("%w", err).WithHint("%s", helpFor(cmd))
+}
+
+// elsewhereFlag says what stands for a flag of Commander that the command does not have.
+func elsewhereFlag(cmd *cobra.Command, e *pflag.NotExistError) string {
+	name := "--" + e.GetSpecifiedName()
+	if short := e.GetSpecifiedShortnames(); short != "" {
+		name = "-" + short
+	}
+	return cmp.Or(elsewhere(pathOf(cmd), name), elsewhere("", name))
 }
 
 // wantedOf says what the values of a type of flag are; "" where the flag itself

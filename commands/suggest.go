@@ -14,40 +14,6 @@ const (
 	longestWord     = 64
 )
 
-// elsewhere says to people who know Commander what stands for its words that a
-// local vault has no command for.
-func elsewhere(word string) string {
-	const noCloud = "it is for Keeper's cloud; a local vault has nothing to do there"
-	words := map[string]string{
-		"ln":                  "a record is in one folder: keyturn mv RECORD FOLDER",
-		"login-status":        "keyturn whoami",
-		"this-device":         "keyturn login --timeout 15m, keyturn shell --timeout 15m; keyturn key lists what opens the vault",
-		"audit-log":           "keyturn audit export",
-		"al":                  "keyturn audit export",
-		"audit-report":        "keyturn audit list",
-		"ar":                  "keyturn audit list",
-		"download-attachment": "records have no attachments",
-		"da":                  "records have no attachments",
-		"upload-attachment":   "records have no attachments",
-		"ua":                  "records have no attachments",
-		"append-notes":        "keyturn record-update -r RECORD -n +TEXT",
-		"an":                  "keyturn record-update -r RECORD -n +TEXT",
-		"sh":                  "keyturn find-password RECORD prints a password, clipboard-copy RECORD copies it",
-		"breachwatch":         noCloud,
-		"one-time-share":      noCloud,
-		"device-approve":      noCloud,
-	}
-	if text, ok := words[word]; ok {
-		return text
-	}
-	for _, family := range []string{"enterprise-", "msp-", "share-"} {
-		if strings.HasPrefix(word, family) {
-			return noCloud
-		}
-	}
-	return ""
-}
-
 // meant are the paths of the commands that somebody may have meant who typed
 // words[0] below cmd, without the program's name: what is called so further down,
 // else what is nearly called so. The words behind it are followed as far as they

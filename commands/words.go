@@ -30,7 +30,7 @@ func Split(line string) ([]string, error) {
 		if raw == comment {
 			break
 		}
-		if why := foreign(raw); why != "" {
+		if why := foreignSign(raw); why != "" {
 			return nil, usagef("%s is a word of other shells: %s; nothing was run", raw, why).
 				WithHint(`--output FILE writes a result to a file; your own shell has pipes for "keyturn COMMAND"; `+
 					`in quotes, "%s" is a word like any other`, raw)
@@ -47,9 +47,9 @@ func Split(line string) ([]string, error) {
 // comment begins a line, or stands alone within one, that nobody runs from there on.
 const comment = "#"
 
-// foreign says what is wrong with a word that other shells understand; "" is nothing.
+// foreignSign says what is wrong with a word that other shells understand; "" is nothing.
 // Only a word of its own, without quotes, is one: password=a|b is a value.
-func foreign(word string) string {
+func foreignSign(word string) string {
 	switch word {
 	case "|":
 		return "there are no pipes here"
@@ -124,7 +124,7 @@ func Quote(s string) string {
 	switch {
 	case s == "":
 		return `""`
-	case !strings.ContainsAny(s, " \t'\"") && s != comment && foreign(s) == "":
+	case !strings.ContainsAny(s, " \t'\"") && s != comment && foreignSign(s) == "":
 		return s
 	case !strings.Contains(s, `"`):
 		return `"` + s + `"`
