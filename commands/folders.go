@@ -77,7 +77,7 @@ func folderName(text string) (string, error) {
 	if name := strings.ReplaceAll(text, "//", "/"); pam.EscapeName(name) == text {
 		return name, nil
 	}
-	return "", usagef(`Character "/" is reserved. Use "//" inside folder name; nothing changed`)
+	return "", pam.Errorf(pam.ErrInvalidInput, `Character "/" is reserved. Use "//" inside folder name; nothing changed`)
 }
 
 // splitPath returns the folder that a new name goes into, and the name.
