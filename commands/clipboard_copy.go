@@ -154,6 +154,6 @@ func (o copyOptions) value(r pam.Record, now time.Time) (copied, secret.Value, e
 	if !f.Secret.IsZero() {
 		return copied{name, true}, f.Secret, nil
 	}
-	text, _ := fieldText(*f, nil)
-	return copied{name: name}, secret.Copy([]byte(text)), nil
+	text, _ := fieldText(*f, revealed)
+	return copied{name, f.Hides()}, secret.Copy([]byte(text)), nil
 }

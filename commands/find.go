@@ -22,7 +22,7 @@ func (c *call) find(ctx context.Context, name string) (pam.Head, error) {
 func (c *call) findTyped(ctx context.Context, name string, typ pam.RecordType, absent, wrong string) (pam.Head, error) {
 	h, err := c.find(ctx, name)
 	if errors.Is(err, pam.ErrNotFound) {
-		if !strings.Contains(absent, name) {
+		if !strings.HasPrefix(absent, "Record [") {
 			absent += " Record: " + name
 		}
 		return h, pam.Errorf(pam.ErrNotFound, "%s", absent).

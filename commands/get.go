@@ -11,6 +11,7 @@ import (
 
 	"keyturn/commands/output"
 	"keyturn/pkg/pam"
+	"keyturn/pkg/secret"
 )
 
 const (
@@ -64,15 +65,18 @@ func (o revealOptions) shower(ctx context.Context, c *call, r pam.Record, from s
 		return func(pam.Field) string { return masked }, nil
 	}
 	for _, f := range r.Fields {
-		if f.Secret.IsZero() {
+		if !f.Hides() {
 			continue
 		}
 		if err := c.vault.AuditReveal(ctx, r.UID, fieldSpec{f.Type, f.Label}.String()+from); err != nil {
 			return nil, err
 		}
 	}
-	return func(f pam.Field) string { return string(f.Secret.Reveal()) }, nil
+	return revealed, nil
 }
+
+// revealed shows a secret to who asked for it.
+func revealed(f pam.Field) string { return string(f.Secret.Reveal()) }
 
 // styledRecord shows a record in one of Commander's formats.
 func styledRecord(style string, r pam.Record, folder string, show func(pam.Field) string) (output.View, error) {
@@ -156,8 +160,8 @@ func fieldText(f pam.Field, show func(pam.Field) string) (text string, values []
 		text = show(f)
 		return text, []any{text}
 	case len(f.Parts) > 0:
-		text := partsText(f.Parts)
-		return text, []any{f.Parts}
+		parts := shownParts(f, show)
+		return partsText(parts), []any{parts}
 	default:
 		values = []any{}
 		for _, v := range f.Values {
@@ -165,6 +169,22 @@ func fieldText(f pam.Field, show func(pam.Field) string) (text string, values []
 		}
 		return strings.Join(f.Values, ", "), values
 	}
+}
+
+// shownParts are the parts of a field, with what show says for secret ones.
+func shownParts(f pam.Field, show func(pam.Field) string) map[string]string {
+	if !f.Hides() {
+		return f.Parts
+	}
+	parts := maps.Clone(f.Parts)
+	for _, name := range pam.SecretParts {
+		if text := parts[name]; text != "" {
+			one := pam.Field{Type: f.Type, Label: f.Label, Secret: secret.New([]byte(text))}
+			parts[name] = show(one)
+			one.Secret.Destroy()
+		}
+	}
+	return parts
 }
 
 func partsText(parts map[string]string) string {

@@ -1,6 +1,7 @@
 package pam
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +54,20 @@ type Field struct {
 
 // SecretFieldTypes are the field types whose value is a secret.
 var SecretFieldTypes = []string{"password", "secret", "oneTimeCode", "pinCode", "privateKey"}
+
+// SecretParts are the parts of fields that are shown as secrets are: the answer of a
+// securityQuestion, what a paymentCard is paid with.
+var SecretParts = []string{"answer", "cardNumber", "cardSecurityCode"}
+
+// Hides reports whether there is anything in the field that is shown on request only.
+func (f Field) Hides() bool {
+	for name, text := range f.Parts {
+		if text != "" && slices.Contains(SecretParts, name) {
+			return true
+		}
+	}
+	return !f.Secret.IsZero()
+}
 
 // Field returns the first field of that type and label, or nil. Both compare
 // without case; an empty label matches only a field without one.
