@@ -2,11 +2,13 @@ package commands
 
 import (
 	"context"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"keyturn/commands/exchange"
 	"keyturn/commands/output"
 	"keyturn/pkg/pam"
 )
@@ -14,6 +16,7 @@ import (
 type listOptions struct {
 	verbose bool
 	types   []string
+	fields  []string
 }
 
 func newList(d *Deps) *cobra.Command {
@@ -23,13 +26,16 @@ func newList(d *Deps) *cobra.Command {
 		Aliases: []string{"l"},
 		Short:   "List all records",
 		Long: `List the records of all folders by title. A pattern has * and ? and is for
-titles; without them, it is a part of the title.`,
-		Example: "  keyturn list\n  keyturn list -t pamUser -t login 'svc*' --format csv",
+titles; without them, it is a part of the title. With --field it is for the text
+of such fields instead; without a pattern, records that have one are listed.
+Secrets are never compared with a pattern.`,
+		Example: "  keyturn list\n  keyturn list -t pamUser -t login 'svc*' --format csv\n  keyturn list --field login 'LAB*'",
 		Args:    atMostOne, Annotations: notes(annotNeeds, needVault+" "+needThrift),
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "show folders and times, too")
 	f.StringArrayVarP(&o.types, "type", "t", nil, "records of this `TYPE` only; may be repeated")
+	f.StringArrayVar(&o.fields, "field", nil, "look into this field, `TYPE[.LABEL]`, a label alone or notes; may be repeated")
 	completeFlag(cmd, "type", fixed(recordTypeNames()...))
 	cmd.ValidArgsFunction = nothing
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return listRecords(ctx, c, o) })
@@ -45,7 +51,7 @@ type listedRecord struct {
 }
 
 func listRecords(ctx context.Context, c *call, o listOptions) (output.View, error) {
-	match, err := o.matcher(c.args)
+	match, err := o.matcher(ctx, c)
 	if err != nil {
 		return output.View{}, err
 	}
@@ -97,7 +103,7 @@ func pathsOf(folders []pam.Folder) map[pam.UID]string {
 	return paths
 }
 
-func (o listOptions) matcher(args []string) (func(pam.Head) bool, error) {
+func (o listOptions) matcher(ctx context.Context, c *call) (func(pam.Head) bool, error) {
 	for _, name := range o.types {
 		if _, err := schemaOf(name); err != nil {
 			return nil, err
@@ -106,16 +112,75 @@ func (o listOptions) matcher(args []string) (func(pam.Head) bool, error) {
 	typed := func(h pam.Head) bool {
 		return len(o.types) == 0 || slices.ContainsFunc(o.types, func(t string) bool { return strings.EqualFold(t, string(h.Type)) })
 	}
-	if len(args) == 0 {
+	if len(o.fields) > 0 {
+		return o.fieldMatcher(ctx, c, typed)
+	}
+	if len(c.args) == 0 {
 		return typed, nil
 	}
-	pattern := args[0]
-	if !strings.ContainsAny(pattern, "*?[") {
-		pattern = "*" + pattern + "*"
-	}
-	re, err := glob(pattern)
+	re, err := partGlob(c.args[0])
 	if err != nil {
 		return nil, err
 	}
 	return func(h pam.Head) bool { return typed(h) && re.MatchString(h.Title) }, nil
+}
+
+// fieldMatcher finds the records that have one of the fields, with a text that the
+// pattern matches if there is one.
+func (o listOptions) fieldMatcher(ctx context.Context, c *call, typed func(pam.Head) bool) (func(pam.Head) bool, error) {
+	matches := func(string) bool { return true }
+	if len(c.args) > 0 {
+		re, err := partGlob(c.args[0])
+		if err != nil {
+			return nil, err
+		}
+		matches = re.MatchString
+	}
+	heads, err := c.vault.Heads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var uids []pam.UID
+	for _, h := range heads {
+		if typed(h) {
+			uids = append(uids, h.UID)
+		}
+	}
+	records, err := c.vault.Records(ctx, uids)
+	found := map[pam.UID]bool{}
+	for _, r := range records {
+		found[r.UID] = slices.ContainsFunc(o.fields, func(name string) bool {
+			return slices.ContainsFunc(textsOf(r, name), matches)
+		})
+		exchange.File{Entries: []exchange.Entry{{Record: r}}}.Destroy()
+	}
+	return func(h pam.Head) bool { return found[h.UID] }, err
+}
+
+// textsOf are the texts of a record's fields of that name. A secret is there, but its
+// text is not.
+func textsOf(r pam.Record, name string) []string {
+	switch {
+	case strings.EqualFold(name, "title"):
+		return []string{r.Title}
+	case strings.EqualFold(name, "notes") && r.Notes != "":
+		return []string{r.Notes}
+	}
+	var texts []string
+	for _, f := range r.Fields {
+		if !empty(f) && (strings.EqualFold(name, fieldSpec{f.Type, f.Label}.String()) || strings.EqualFold(name, f.Type) ||
+			f.Label != "" && strings.EqualFold(name, f.Label)) {
+			text, _ := fieldText(f, func(pam.Field) string { return "" })
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// partGlob reads a pattern; without * and ? it is a part of the text.
+func partGlob(pattern string) (*regexp.Regexp, error) {
+	if !strings.ContainsAny(pattern, "*?[") {
+		pattern = "*" + pattern + "*"
+	}
+	return glob(pattern)
 }
