@@ -105,7 +105,7 @@ func pathsOf(folders []pam.Folder) map[pam.UID]string {
 
 func (o listOptions) matcher(ctx context.Context, c *call) (func(pam.Head) bool, error) {
 	for _, name := range o.types {
-		if _, err := schemaOf(name); err != nil {
+		if err := c.hasType(ctx, name); err != nil {
 			return nil, err
 		}
 	}
@@ -123,6 +123,19 @@ func (o listOptions) matcher(ctx context.Context, c *call) (func(pam.Head) bool,
 		return nil, err
 	}
 	return func(h pam.Head) bool { return typed(h) && re.MatchString(h.Title) }, nil
+}
+
+// hasType refuses a type that is neither built in nor that of an imported record.
+func (c *call) hasType(ctx context.Context, name string) error {
+	_, unknown := schemaOf(name)
+	if unknown == nil {
+		return nil
+	}
+	heads, err := c.vault.Heads(ctx)
+	if err != nil || slices.ContainsFunc(heads, func(h pam.Head) bool { return strings.EqualFold(name, string(h.Type)) }) {
+		return err
+	}
+	return unknown
 }
 
 // fieldMatcher finds the records that have one of the fields, with a text that the

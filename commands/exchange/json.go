@@ -149,6 +149,8 @@ func (f *File) readEntry(raw json.RawMessage, e *Entry) error {
 			err = readCustom(m.value, e)
 		case m.name == "folders":
 			err = f.readFolders(m.value, e)
+		case m.name == "attachments":
+			f.note("attachments of %s (%q) are not taken over", e.Place, e.Record.Title)
 		default:
 			f.note("%q of records is not taken over", m.name)
 		}
