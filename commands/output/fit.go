@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/olekukonko/tablewriter/pkg/twwidth"
+	"github.com/mattn/go-runewidth"
 )
 
 // headerRoom is how much wider than its header a column is where there is room:
@@ -138,4 +138,6 @@ func wrap(s string, most int) []string {
 
 // width is the number of columns s takes on a terminal. Ambiguous characters
 // are narrow whatever the locale, so that the same view is the same text.
-func width(s string) int { return twwidth.WidthWithOptions(s, twwidth.Options{}) }
+func width(s string) int { return narrow.StringWidth(s) }
+
+var narrow = &runewidth.Condition{}

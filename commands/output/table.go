@@ -28,7 +28,7 @@ func renderTable(w io.Writer, t Table, screen int) error {
 		tablewriter.WithRenderer(r), tablewriter.WithStreaming(tw.StreamConfig{Enable: true}),
 		tablewriter.WithHeaderConfig(off), tablewriter.WithRowConfig(off),
 		tablewriter.WithHeaderAutoFormat(tw.Off), tablewriter.WithRowAutoFormat(tw.Off),
-		tablewriter.WithTrimSpace(tw.Off), tablewriter.WithTrimTab(tw.Off), tablewriter.WithTrimLine(tw.Off),
+		tablewriter.WithTrimSpace(tw.Off),
 	)
 	if err := table.Start(); err != nil {
 		return err
