@@ -138,6 +138,9 @@ func (c *call) hasType(ctx context.Context, name string) error {
 	return unknown
 }
 
+// wholeAtOnce is how many records are held with all their fields.
+const wholeAtOnce = 1000
+
 // fieldMatcher finds the records that have one of the fields, with a text that the
 // pattern matches if there is one.
 func (o listOptions) fieldMatcher(ctx context.Context, c *call, typed func(pam.Head) bool) (func(pam.Head) bool, error) {
@@ -159,15 +162,20 @@ func (o listOptions) fieldMatcher(ctx context.Context, c *call, typed func(pam.H
 			uids = append(uids, h.UID)
 		}
 	}
-	records, err := c.vault.Records(ctx, uids)
 	found := map[pam.UID]bool{}
-	for _, r := range records {
-		found[r.UID] = slices.ContainsFunc(o.fields, func(name string) bool {
-			return slices.ContainsFunc(textsOf(r, name), matches)
-		})
-		exchange.File{Entries: []exchange.Entry{{Record: r}}}.Destroy()
+	for some := range slices.Chunk(uids, wholeAtOnce) {
+		records, err := c.vault.Records(ctx, some)
+		for _, r := range records {
+			found[r.UID] = slices.ContainsFunc(o.fields, func(name string) bool {
+				return slices.ContainsFunc(textsOf(r, name), matches)
+			})
+			exchange.File{Entries: []exchange.Entry{{Record: r}}}.Destroy()
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	return func(h pam.Head) bool { return found[h.UID] }, err
+	return func(h pam.Head) bool { return found[h.UID] }, nil
 }
 
 // textsOf are the texts of a record's fields of that name. A secret is there, but its
