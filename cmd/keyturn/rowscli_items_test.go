@@ -132,7 +132,7 @@ func cliOddTaskRows() []cliRow {
 				w.task(`\T`, nil)
 				w.m.DisableStorage()
 			},
-			plan: map[string]string{`\T`: "update credential_storage_disabled"}, code: 6,
+			plan: map[string]string{`\T`: "skip credential_storage_disabled"}, code: 6,
 			want: map[string]string{"App": cliRestarted, `\T`: "look=pending/credential_storage_disabled Ready runs=0 old"},
 		},
 		{
@@ -339,7 +339,7 @@ func cliPlaceRows() []cliRow {
 				w.svc("App", model.Running, nil)
 				w.m.ShareConfiguration(`\\filer\iis`)
 			},
-			code: 6, plan: map[string]string{"P": "update shared_config"}, says: []string{"shared_config: ", `\\filer\iis`},
+			code: 6, plan: map[string]string{"P": "skip shared_config"}, says: []string{"shared_config: ", `\\filer\iis`},
 			want: map[string]string{"P": "look=pending/shared_config Started recycles=0 old", "App": cliRestarted},
 		},
 		{

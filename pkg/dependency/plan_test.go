@@ -297,7 +297,7 @@ func TestPlanItems(t *testing.T) {
 		"iis_pool|Off|update|inactive|pending",
 		"iis_pool|Shop|update+restart||pending",
 		"iis_vdir|Shop/files|update|at_once|pending",
-		"iis_vdir|Shop/shared|update|shared_config|pending",
+		"iis_vdir|Shop/shared|skip|shared_config|pending",
 		"iis_anon|Shop/public|update|at_once|pending",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

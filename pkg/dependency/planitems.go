@@ -35,7 +35,7 @@ func PlanItems(m pam.Machine, inv Inventory, o PlanOptions) []pam.Item {
 			seen[key] = true
 			items = append(items, pam.Item{
 				Machine: m.UID, MachineTitle: m.Title, Kind: i.Kind, Name: i.Name,
-				Phase: pam.PhaseLook, Status: statusOf(action), Action: action, Reason: reason,
+				Phase: pam.PhaseLook, Status: statusOf(i, action), Action: action, Reason: reason,
 				Before: pam.Snapshot{RunAs: i.RunAs, State: i.State, StartMode: i.StartMode}, Workers: i.Workers,
 			})
 		}
@@ -85,10 +85,6 @@ func (v preview) action(i Item) (pam.Action, string) {
 		return pam.ActionRestart, ReasonDependent
 	case !i.Target && v.later[key]:
 		return pam.ActionSkip, ReasonWaits
-	// It stays undone, and so does the job: it stores the password, or may, and
-	// keeps the old one.
-	case i.Unreadable, i.Skip == powershell.ClassSharedConfig, i.Skip == powershell.ClassStorageDisabled:
-		return pam.ActionUpdate, i.Skip
 	case i.Skip != "":
 		return pam.ActionSkip, i.Skip
 	case !i.Target:
@@ -125,8 +121,11 @@ func atOnce(i Item) bool {
 	return i.Kind == pam.KindVdir || i.Kind == pam.KindAnonymous || i.Kind == pam.KindPool && i.Name == powershell.PoolDefaults
 }
 
-func statusOf(a pam.Action) pam.Status {
-	if a == pam.ActionSkip {
+// statusOf is where an item stands before anything is done. What stores the password,
+// or may, and is left alone keeps the old one: it stays undone, and so does the job.
+func statusOf(i Item, a pam.Action) pam.Status {
+	undone := i.Unreadable || i.Skip == powershell.ClassSharedConfig || i.Skip == powershell.ClassStorageDisabled
+	if a == pam.ActionSkip && !undone {
 		return pam.StatusSkipped
 	}
 	return pam.StatusPending
