@@ -43,7 +43,7 @@ id that "rotate" printed; "job-list" shows them all.`,
 		if j, err = c.watched(ctx, j); err != nil {
 			return output.View{}, err
 		}
-		return jobView(j, c.Now()), ended(j)
+		return c.endOf(j)
 	})
 }
 
@@ -106,6 +106,10 @@ passwords they have, and its records can be changed and removed again.`,
 			return output.View{}, err
 		case abandon:
 			return abandoned(ctx, c, j)
+		case j.State == pam.JobPartial && resumable(j):
+			return output.View{}, pam.Errorf(pam.ErrConflict, "job %s is partial: it does not run, and the password is changed", j.ID).
+				WithHint("keyturn pam action resume %s does what is left; keyturn pam action job-cancel %s --abandon "+
+					"gives it up", j.ID, j.ID)
 		case j.State.Terminal():
 			return output.View{}, pam.Errorf(pam.ErrConflict, "job %s is at its end: %s", j.ID, j.State)
 		case changing(j):

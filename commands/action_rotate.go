@@ -91,7 +91,7 @@ func (o *rotateOptions) check() error {
 	}
 	if o.given("to") && o.to != string(pam.Previous) {
 		return usagef("argument --to: %q: a rotation goes back to the previous password, and to no other", o.to).
-			WithHint("keyturn pam action rotate -r USER --to previous")
+			WithHint("keyturn pam action rotate -r %s --to previous", Quote(o.record))
 	}
 	o.job.To = pam.GenerationStatus(o.to)
 	return o.checkLimits()
@@ -222,9 +222,9 @@ func (c *call) carryOut(ctx context.Context, j pam.Job, noWait bool) (output.Vie
 	if err != nil {
 		return output.View{}, err
 	}
-	v := jobView(j, c.Now())
+	v, err := c.endOf(j)
 	v.Before = append([]string{""}, v.Before[2:]...)
-	return v, ended(j)
+	return v, err
 }
 
 func scheduledView(j pam.Job) output.View {

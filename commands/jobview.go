@@ -83,6 +83,11 @@ func documentOf(j pam.Job) jobDocument {
 	}
 }
 
+const (
+	labelMessage = "Response Message"
+	labelNext    = "Next"
+)
+
 // jobBlock is the block of job-info, as on the reference page.
 func jobBlock(j pam.Job, now time.Time) []string {
 	lines := []string{
@@ -92,10 +97,10 @@ func jobBlock(j pam.Job, now time.Time) []string {
 		"-------------------------",
 		fmt.Sprintf("%-20s: %s", "Status", j.State),
 		fmt.Sprintf("%-20s: %s", "Duration", duration(j, now)),
-		fmt.Sprintf("%-20s: %s", "Response Message", messageOf(j)),
+		fmt.Sprintf("%-20s: %s", labelMessage, messageOf(j)),
 	}
 	if hint := hintOf(j); hint != "" {
-		lines = append(lines, fmt.Sprintf("%-20s: %s", "Next", hint))
+		lines = append(lines, fmt.Sprintf("%-20s: %s", labelNext, hint))
 	}
 	for _, note := range notesOf(j) {
 		lines = append(lines, fmt.Sprintf("%-20s: %s", "Note", note))
@@ -202,6 +207,18 @@ func jobView(j pam.Job, now time.Time) output.View {
 	v.CSV = itemCSV(j.Items)
 	v.Warnings = warningLines(j.Warnings)
 	return v
+}
+
+// endOf is how a job ended, as a result and as the command's error. What the error
+// says is not said twice to one reader: a pipe of either has the whole.
+func (c *call) endOf(j pam.Job) (output.View, error) {
+	v, err := jobView(j, c.Now()), ended(j)
+	if err != nil && c.oneScreen {
+		v.Before = slices.DeleteFunc(v.Before, func(line string) bool {
+			return strings.HasPrefix(line, labelMessage+" ") || strings.HasPrefix(line, labelNext+" ")
+		})
+	}
+	return v, err
 }
 
 func itemTable(j pam.Job) output.Table {

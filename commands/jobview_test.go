@@ -85,3 +85,23 @@ func TestJobsAndPlansFitIntoATerminal(t *testing.T) {
 		}
 	}
 }
+
+// Whoever reads results and messages on one screen is told once why a job failed.
+func TestAFailureIsToldOnceOnOneScreen(t *testing.T) {
+	t.Parallel()
+	j := pam.Job{ID: "AAAAAAAAAAAAAAAAAAAAAA", State: pam.JobPartial, Failure: pam.ErrPartial, Message: "this is left", Hint: "resume it"}
+	for oneScreen, want := range map[bool]int{true: 0, false: 1} {
+		c := &call{Deps: &Deps{Now: time.Now}, oneScreen: oneScreen}
+		v, err := c.endOf(j)
+		block := strings.Join(v.Before, "\n")
+		if strings.Count(block, j.Message) != want || strings.Count(block, j.Hint) != want {
+			t.Errorf("on one screen %t: %s", oneScreen, block)
+		}
+		if err == nil || err.Error() != j.Message || pam.HintOf(err) != j.Hint {
+			t.Errorf("the error must say it: %v", err)
+		}
+		if !strings.Contains(block, "Status              : partial") {
+			t.Errorf("the block lost more than that: %s", block)
+		}
+	}
+}

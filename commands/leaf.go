@@ -59,6 +59,8 @@ type call struct {
 	args   []string
 	// replace allows a command to write over a file that is there.
 	replace bool
+	// oneScreen: results and messages are read by one person in one place.
+	oneScreen bool
 }
 
 type runLeaf func(ctx context.Context, c *call) (output.View, error)
@@ -89,6 +91,7 @@ func (d *Deps) leaf(cmd *cobra.Command, run runLeaf) *cobra.Command {
 			return err
 		}
 		defer to.abandon()
+		c.oneScreen = o.file == "" && c.onOneScreen()
 		defer d.thrift(cmd)()
 		ctx := cmd.Context()
 		if noted(cmd, annotNeeds, needVault) {
@@ -111,6 +114,11 @@ func (d *Deps) leaf(cmd *cobra.Command, run runLeaf) *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// onOneScreen reports whether standard output and standard error are a terminal.
+func (c *call) onOneScreen() bool {
+	return c.format == output.FormatTable && c.OutIsTerminal() && c.ErrIsTerminal != nil && c.ErrIsTerminal()
 }
 
 // hasEngine refuses a command whose executor is not built in.
