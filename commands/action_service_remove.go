@@ -33,7 +33,11 @@ func removeService(ctx context.Context, c *call, o serviceOptions) (output.View,
 	if p.kinds, err = o.kinds(); err != nil {
 		return output.View{}, err
 	}
-	if _, err = c.gatewayConfigurations(ctx, o.gatewayOptions); err != nil {
+	g, err := c.gatewayOf(ctx, o.gatewayOptions)
+	if err != nil {
+		return output.View{}, err
+	}
+	if _, err = c.configurationsOf(ctx, g, o.gatewayOptions); err != nil {
 		return output.View{}, err
 	}
 	if p.machine, err = c.findMachine(ctx, o.machine); err != nil {
@@ -46,7 +50,7 @@ func removeService(ctx context.Context, c *call, o serviceOptions) (output.View,
 	if err != nil {
 		return output.View{}, err
 	}
-	if err := mapped(all, p); err != nil {
+	if err := mapped(all, p, g); err != nil {
 		return output.View{}, err
 	}
 	kinds := mappingOf(all, p) &^ p.kinds
@@ -55,7 +59,7 @@ func removeService(ctx context.Context, c *call, o serviceOptions) (output.View,
 }
 
 // mapped checks that there is something to remove.
-func mapped(all []pam.Mapping, p pair) error {
+func mapped(all []pam.Mapping, p pair, g pam.Gateway) error {
 	var err *pam.Error
 	switch {
 	case !slices.ContainsFunc(all, func(m pam.Mapping) bool { return m.Machine == p.machine.UID }):
@@ -70,7 +74,7 @@ func mapped(all []pam.Mapping, p pair) error {
 	default:
 		return nil
 	}
-	return err.WithHint(`"keyturn pam action service list -g GATEWAY" shows the mappings`)
+	return err.WithHint(`"keyturn pam action service list -g %s" shows the mappings`, g.UID)
 }
 
 func removedText(kinds pam.MappingKinds) string {

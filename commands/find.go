@@ -106,14 +106,16 @@ func (c *call) configurationOf(ctx context.Context, machine pam.Head) (pam.Confi
 	if err != nil {
 		return pam.Configuration{}, err
 	}
+	var titles []string
 	for _, cfg := range configs {
 		if cfg.UID == s.Configuration || s.Configuration == "" && len(configs) == 1 {
 			return cfg, nil
 		}
+		titles = append(titles, titled(cfg.Title, cfg.UID))
 	}
 	return pam.Configuration{}, pam.Errorf(pam.ErrInvalidInput, "machine %s belongs to no PAM configuration",
 		titled(machine.Title, machine.UID)).
-		WithHint("keyturn pam rotation edit -rs %s -c CONFIGURATION", machine.UID)
+		WithHint("keyturn pam rotation edit -rs %s -c CONFIGURATION, one of %s", machine.UID, strings.Join(titles, ", "))
 }
 
 // titled is how a record is named in messages and lists: "Title (UID)".

@@ -93,7 +93,7 @@ func (r *refusal) asReset(c *Conn, a Account) error {
 	case r.win32 == win32Policy:
 		return pam.Errorf(pam.ErrPolicy, "the password policy of %s refused the new password of \"%s\": %w; nothing changed",
 			c.domain.DNS, a.Name, r).
-			WithHint("set stricter rules for the user: keyturn pam rotation edit -r USER -x LENGTH,UPPER,LOWER,DIGITS,SYMBOLS --force")
+			WithHint("set stricter rules for the user: keyturn pam rotation edit -r USER -x RULES --force")
 	case r.code == ldap.LDAPResultUnwillingToPerform && r.win32 == win32Insecure, r.code == ldap.LDAPResultConfidentialityRequired:
 		return pam.Errorf(pam.ErrPolicy, "the controller does not take passwords over this connection (ldap_insecure): %w; "+
 			"nothing changed", r).

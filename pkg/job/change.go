@@ -87,14 +87,19 @@ func (r *run) nextPassword(ctx context.Context) (secret.Value, error) {
 		g, err := r.previous(ctx)
 		return g.Password, err
 	}
-	rules, err := password.ParseRules(r.settings.Complexity)
-	if r.settings.Complexity == "" {
-		rules, err = password.DefaultRules(), nil
-	}
+	rules, err := r.rules()
 	if err != nil {
 		return secret.Value{}, err
 	}
 	return password.Generate(r.cfg.Random, rules)
+}
+
+// rules are what the user's new password is made by.
+func (r *run) rules() (password.Rules, error) {
+	if r.settings.Complexity == "" {
+		return password.DefaultRules(), nil
+	}
+	return password.ParseRules(r.settings.Complexity)
 }
 
 // apply brings the pending password into force, unless it is already.

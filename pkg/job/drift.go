@@ -113,7 +113,7 @@ func (d *drift) item(then, now pam.Item) {
 	}
 	d.compare(title+": the start mode", then.Before.StartMode, now.Before.StartMode)
 	if then.Action == now.Action {
-		d.compare(title+": the reason", then.Reason, now.Reason)
+		d.compare(title+": the reason", whenever(then), whenever(now))
 	}
 }
 

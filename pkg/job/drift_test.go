@@ -144,3 +144,32 @@ func alter(t *testing.T, f reflect.Value) {
 		t.Fatalf("no way to alter a %s", f.Kind())
 	}
 }
+
+// A plan that was made while the window is shut says so, and may be run when it is
+// open: that is no drift.
+func TestAPlanOfAShutWindow(t *testing.T) {
+	t.Parallel()
+	sc := newScene(1, true)
+	sc.window(shutWindow)
+	shut, err := sc.engine().Plan(t.Context(), uid("U"), pam.JobOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons := map[string]string{}
+	for _, i := range shut.Items {
+		reasons[i.Name] = i.Reason
+	}
+	if reasons["App"] != "outside_window" || reasons["Web"] != "dependent_waits" {
+		t.Errorf("reasons: %v", reasons)
+	}
+	if len(shut.Notes) != 1 || !strings.Contains(shut.Notes[0], "shut until 2027-01-15T22:00:00Z") {
+		t.Errorf("notes: %v", shut.Notes)
+	}
+	r := sc.engine().newRun(sc.store.job)
+	if err := r.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if d := Drift(shut, r.plan); d != nil {
+		t.Errorf("drifted: %v", d)
+	}
+}

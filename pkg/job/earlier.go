@@ -83,3 +83,17 @@ func (r *run) handOver(ctx context.Context) {
 }
 
 func stoppedPool(i dependency.Item) bool { return i.Kind == pam.KindPool && i.State == "Stopped" }
+
+// replaced ends a job whose password is not the record's any more: somebody typed
+// another one there. What the job left stopped is started; no password is sent, for
+// neither is known to be the one in force.
+func (r *run) replaced(ctx context.Context) error {
+	if err := r.repairAll(ctx); err != nil {
+		return err
+	}
+	left := leftOf(r.steps.all(), func(i pam.Item) bool { return !i.Status.Done() })
+	return pam.Errorf(pam.ErrConflict, "the password in the record of %s was changed by hand since job %s set its own: "+
+		"nothing was sent to the machines, and this is left as it was: %s", r.account.Name, r.job.ID, left).
+		WithHint("with the password that is in force in the record, a new rotation brings every machine up to date: "+
+			"keyturn pam action rotate -r %s; to leave them as they are: keyturn pam action job-cancel %s --abandon", r.job.User, r.job.ID)
+}

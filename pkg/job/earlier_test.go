@@ -124,11 +124,60 @@ func TestASupersededJobWaitsForAMachineThatIsDown(t *testing.T) {
 	sc.run(t)
 	sc.store.job.SupersededBy = uid("N")
 	sc.world.hosts[uid("1")].down = true
-	if j := sc.run(t); j.State != pam.JobPartial || j.Hint != "keyturn pam action resume "+string(uid("J")) {
+	if j := sc.run(t); j.State != pam.JobPartial || !strings.HasSuffix(j.Hint, "answers. Then: keyturn pam action resume "+string(uid("J"))) {
 		t.Fatalf("%s: %s; %s", j.State, j.Message, j.Hint)
 	}
 	sc.world.hosts[uid("1")].down = false
 	if j := sc.run(t); j.State != pam.JobFinished || sc.world.hosts[uid("1")].find("App").state != "Running" {
 		t.Errorf("%s: %s", j.State, j.Message)
+	}
+}
+
+// Somebody typed another password into the record: none is sent, for it may be
+// wrong, and the job says what to do.
+func TestAJobWhosePasswordWasReplacedByHand(t *testing.T) {
+	t.Parallel()
+	sc := newScene(2, true)
+	sc.world.hosts[uid("2")].down = true
+	sc.store.job.Options.SkipUnreachable = true
+	sc.run(t)
+	sc.world.hosts[uid("2")].down = false
+	for i := range sc.store.gens {
+		if sc.store.gens[i].Status == pam.Current {
+			sc.store.gens[i].Number++
+		}
+	}
+	sc.world.sent = map[string][]string{}
+	j := sc.run(t)
+	if j.State != pam.JobPartial || !strings.Contains(j.Message, `the password in the record of LAB\svc was changed by hand since job`) {
+		t.Errorf("%s: %s", j.State, j.Message)
+	}
+	if !strings.Contains(j.Hint, "rotate -r "+string(uid("U"))) || !strings.Contains(j.Hint, string(uid("J"))+" --abandon") ||
+		strings.Contains(j.Hint, "resume") {
+		t.Errorf("hint: %s", j.Hint)
+	}
+	if _, updated := sc.world.sent["update"]; updated {
+		t.Errorf("it was sent: %v", sc.world.sent)
+	}
+}
+
+// A machine that is finished is not missed by a resume that does not reach it, and
+// one that is not names the remedy.
+func TestAResumeNamesWhatIsLeftAndTheRemedy(t *testing.T) {
+	t.Parallel()
+	sc := newScene(2, true)
+	sc.world.hosts[uid("2")].down = true
+	sc.store.job.Options.SkipUnreachable = true
+	j := sc.run(t)
+	if !strings.HasPrefix(j.Hint, "check that it is up and that SRV2:5986 answers. Then: keyturn pam action resume ") {
+		t.Errorf("hint: %s", j.Hint)
+	}
+	sc.world.hosts[uid("1")].down = true
+	j = sc.run(t)
+	if j.State != pam.JobPartial || strings.Contains(j.Message, "SRV1") || !strings.Contains(j.Message, "SRV2 (pending unreachable)") {
+		t.Errorf("%s: %s", j.State, j.Message)
+	}
+	if i := sc.item("2", "SRV2"); i.Error == nil || !strings.Contains(i.Error.Message, "SRV2") {
+		t.Errorf("its item does not say why: %+v", i)
 	}
 }

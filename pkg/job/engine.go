@@ -263,16 +263,14 @@ func (r *run) ending(err error) (state pam.JobState, failure pam.Kind, message, 
 	switch {
 	case err == nil && !r.steps.left():
 		return pam.JobFinished, "", r.finishedMessage(), ""
-	case err == nil && r.onlyDeferred():
-		return pam.JobPartial, pam.ErrPartial, r.deferredMessage(), "keyturn pam action restart " + string(r.job.ID)
 	case err == nil:
-		return pam.JobPartial, pam.ErrPartial, r.partialMessage(), r.partialHint()
+		message, hint = r.partly()
+		return pam.JobPartial, pam.ErrPartial, message, hint
 	case r.job.Committed:
-		return pam.JobPartial, pam.ErrPartial, "the password was changed, but the machines could not be followed up: " + err.Error(),
-			"keyturn pam action resume " + string(r.job.ID)
+		message, hint = r.unfollowed(err)
+		return pam.JobPartial, pam.ErrPartial, message, hint
 	case r.job.Generation != 0 && r.job.Outcome != pam.OutcomeRefused:
-		return pam.JobOpen, pam.ErrUnknownOutcome, err.Error(),
-			"keyturn pam action resume " + string(r.job.ID)
+		return pam.JobOpen, pam.ErrUnknownOutcome, err.Error(), r.thenResume(pam.HintOf(err))
 	case errors.Is(err, pam.ErrInterrupted) || errors.Is(err, context.Canceled):
 		return pam.JobCancelled, pam.ErrInterrupted, "cancelled; nothing changed", ""
 	default:

@@ -18,6 +18,9 @@ func (r *run) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if current.Number != r.job.Generation {
+		return r.replaced(ctx)
+	}
 	r.pending = current
 	if i, ok := r.steps.get(r.accountKey()); !ok || !i.Updated {
 		r.accountItem(ctx, pam.StatusOK, nil) // a former run was cut off right after the commit
@@ -273,10 +276,11 @@ func (r *run) markUnreached(ctx context.Context) {
 		return
 	}
 	for _, s := range r.sites {
-		if s.skipped == "" {
+		if s.skipped == "" || r.over(s) {
 			continue
 		}
 		item := s.item(pam.StatusPending, string(s.skipped))
+		item.Error = &pam.ItemError{Class: string(s.skipped), Message: s.missed.Error()}
 		stale := false
 		for _, d := range known {
 			if d.Machine == s.machine.UID && d.Generation < r.pending.Number {

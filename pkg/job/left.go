@@ -183,6 +183,18 @@ func (r *run) onlyDeferred() bool {
 	return true
 }
 
+// deferredHint says when the restarts can be done, and that nobody does them unasked.
+func (r *run) deferredHint() string {
+	restart := "keyturn pam action restart " + string(r.job.ID)
+	if !r.windowShut() {
+		return restart
+	}
+	return fmt.Sprintf("nothing restarts by itself: from %s on, %s; at once, %s --now", r.opens(), restart, restart)
+}
+
+// opens is when the account's window opens next, for people.
+func (r *run) opens() string { return r.window.Next(r.cfg.Now()).Format(time.RFC3339) }
+
 // deferredMessage says what waits, and for how long.
 func (r *run) deferredMessage() string {
 	n, when := 0, ""
@@ -192,7 +204,7 @@ func (r *run) deferredMessage() string {
 		}
 	}
 	if r.window != nil {
-		when = fmt.Sprintf("; the window %s opens %s", r.window, r.window.Next(r.cfg.Now()).Format(time.RFC3339))
+		when = fmt.Sprintf("; the window %s opens %s", r.window, r.opens())
 	}
 	what := "1 restart waits for its window"
 	if n > 1 {

@@ -12,7 +12,6 @@ import (
 	"keyturn/pkg/dependency"
 	"keyturn/pkg/executor"
 	"keyturn/pkg/pam"
-	"keyturn/pkg/password"
 	"keyturn/pkg/remote"
 	"keyturn/pkg/rotator"
 )
@@ -36,6 +35,7 @@ type site struct {
 	sent      map[string]bool      // pools that a former run may have sent the password
 	told      []string             // what the machine said of its update
 	skipped   pam.Kind             // why it is left for a later job; "" when it takes part
+	missed    error                // the failure behind skipped, for people
 	twin      *site                // the site of another record of the same machine, which does the work
 }
 
@@ -76,9 +76,10 @@ const longestForTasks = 127
 func (r *run) fitsTasks() error {
 	length, hint := r.length, "keyturn record-history list "+string(r.job.User)
 	if r.job.Options.To == "" {
-		rules, err := password.ParseRules(r.settings.Complexity)
-		if r.settings.Complexity == "" || err != nil {
-			return nil //nolint:nilerr // rules that cannot be read are refused where they are used
+		rules, err := r.rules()
+		if err != nil && r.job.Generation == 0 {
+			return pam.Errorf(pam.ErrPolicy, "no password is made by the rules of %s: %w", r.account.Name, err).
+				WithHint("keyturn pam rotation edit -r %s -x 24,2,2,2,2 --force", r.job.User)
 		}
 		length, hint = rules.Length, fmt.Sprintf("keyturn pam rotation edit -r %s -x 64,4,4,4,4 --force", r.job.User)
 	}
@@ -284,12 +285,12 @@ func (r *run) skip(unseen []missed) error {
 	}
 	most := r.maySkip()
 	for _, m := range down {
-		m.site.skipped = pam.KindOf(m.err)
+		m.site.miss(m.err)
 		if len(down) > most {
 			errs = append(errs, describe(m.site.machine, m.site.admin, m.err))
 		}
 	}
-	err := joined(sortedErrors(errs))
+	err := r.joined(sortedErrors(errs))
 	switch all := len(r.sites); {
 	case most > 0 && len(down) > most:
 		return pam.Errorf(pam.KindOf(err), "%d machines cannot be reached, and %d may be left for later: %w", len(down), most, err)
@@ -300,6 +301,14 @@ func (r *run) skip(unseen []missed) error {
 			WithHint("check the network; a password that no machine can be given is not changed")
 	}
 	return nil
+}
+
+// miss leaves a machine for later. That such can be skipped is no news then.
+func (s *site) miss(err error) {
+	s.skipped, s.missed = pam.KindOf(err), describe(s.machine, s.admin, err)
+	if e, ok := errors.AsType[*pam.Error](s.missed); ok && e.Kind == pam.ErrUnreachable {
+		s.missed = e.WithHint("check that it is up and that %s answers", s.machine.Address())
+	}
 }
 
 // maySkip is how many machines that do not answer the job may leave for later.

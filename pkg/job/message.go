@@ -1,12 +1,14 @@
 package job
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"keyturn/pkg/pam"
+	"keyturn/pkg/password"
 	"keyturn/pkg/powershell"
 )
 
@@ -45,35 +47,68 @@ func (r *run) finishedMessage() string {
 	return text
 }
 
+// partly tells of a job that did not get everything done.
+func (r *run) partly() (message, hint string) {
+	if r.onlyDeferred() {
+		return r.deferredMessage(), r.deferredHint()
+	}
+	return r.partialMessage(), r.partialHint()
+}
+
+// unfollowed tells of a job that changed the password and broke off.
+func (r *run) unfollowed(err error) (message, hint string) {
+	if errors.Is(err, pam.ErrConflict) { // it says itself why nobody resumes it
+		return err.Error(), pam.HintOf(err)
+	}
+	return "the password was changed, but the machines could not be followed up: " + err.Error(), r.thenResume(pam.HintOf(err))
+}
+
 // partialMessage says what is left, item by item up to a few.
 func (r *run) partialMessage() string {
 	return fmt.Sprintf("the password of %s was changed, and this is left: %s", r.account.Name,
 		leftOf(r.steps.all(), func(i pam.Item) bool { return !i.Status.Done() }))
 }
 
-// partialHint is what helps against the failures that are left, by their classes up
-// to a few, and then the command that tries again.
+// partialHint is what helps against the failures that are left, up to a few: against
+// what kept machines out of reach, then by the classes of items; and then the command
+// that tries again.
 func (r *run) partialHint() string {
 	const shown = 2
 	var help []string
+	add := func(text string) {
+		if len(help) < shown && !slices.Contains(help, text) {
+			help = append(help, text)
+		}
+	}
+	for _, s := range r.sites {
+		// One admin may log in to all of them: what helps is said once.
+		if hint := pam.HintOf(s.missed); hint != "" && !r.over(s) {
+			add(hint + ".")
+		}
+	}
 	for _, i := range r.steps.all() {
 		class := i.Reason
 		if i.Error != nil {
 			class = i.Error.Class
 		}
 		// What is no class of the script's is explained by its message alone.
-		if i.Status.Done() || len(help) == shown || !slices.Contains(powershell.Classes(), class) {
-			continue
-		}
-		if text := class + ": " + powershell.Explain(class); !slices.Contains(help, text) {
-			help = append(help, text)
+		if !i.Status.Done() && slices.Contains(powershell.Classes(), class) {
+			add(class + ": " + powershell.Explain(class))
 		}
 	}
+	return r.thenResume(strings.Join(help, " "))
+}
+
+// thenResume is what helps, and then the command that tries again.
+func (r *run) thenResume(help string) string {
 	resume := "keyturn pam action resume " + string(r.job.ID)
-	if len(help) == 0 {
-		return resume
+	switch {
+	case help == "" || strings.Contains(help, resume):
+		return cmp.Or(help, resume)
+	case strings.HasSuffix(help, "."):
+		return help + " Then: " + resume
 	}
-	return strings.Join(help, " ") + " Then: " + resume
+	return help + "; then: " + resume
 }
 
 // leftOf names some of the items and why they stand as they do, up to a few.
@@ -129,7 +164,7 @@ func describe(m pam.Machine, admin pam.Login, err error) error {
 	kind := pam.KindOf(err)
 	e := pam.Errorf(kind, "%s %q (%s, %s): %w", m.Noun(), m.Title, m.UID, m.Address(), err)
 	if hint := pam.HintOf(err); hint != "" {
-		return e.WithHint("%s", hint)
+		return e.WithHint("%s", named(hint, m, admin))
 	}
 	switch kind {
 	case pam.ErrUnreachable:
@@ -141,6 +176,36 @@ func describe(m pam.Machine, admin pam.Login, err error) error {
 	default:
 		return e
 	}
+}
+
+// named fills in what a hint leaves open for a floor that knows no record: the machine
+// or directory, its host, and who logs in there.
+func named(hint string, m pam.Machine, admin pam.Login) string {
+	return strings.NewReplacer("DIRECTORY", string(m.UID), "=HOST:", "="+m.Host+":", "ADMIN:", admin.User+":").Replace(hint)
+}
+
+// ofUser fills in the user of a hint, and rules that most policies take.
+func (r *run) ofUser(err error) error {
+	hint := pam.HintOf(err)
+	filled := strings.NewReplacer("-r USER", "-r "+string(r.job.User), "-x RULES", "-x "+r.stricter()).Replace(hint)
+	if filled == hint {
+		return err
+	}
+	return pam.Errorf(pam.KindOf(err), "%w", err).WithHint("%s", filled)
+}
+
+// stricter are rules beyond those of the user.
+func (r *run) stricter() string {
+	rules, err := r.rules()
+	if err != nil {
+		rules = password.DefaultRules()
+	}
+	const least = 4
+	rules.Upper, rules.Lower = max(rules.Upper, least), max(rules.Lower, least)
+	rules.Digits, rules.Symbols = max(rules.Digits, least), max(rules.Symbols, least)
+	rules.Length = max(rules.Length+least, 24, rules.Upper+rules.Lower+rules.Digits+rules.Symbols)
+	rules.Length, rules.Specials = min(rules.Length, password.MaxLength), ""
+	return rules.String()
 }
 
 // atOnce tells that an authority that does not answer cannot be left for later,
@@ -169,7 +234,7 @@ func trustHint(m pam.Machine, err error) string {
 }
 
 // joined keeps the first error's kind and hint over a list of failures.
-func joined(errs []error) error {
+func (r *run) joined(errs []error) error {
 	if len(errs) == 0 {
 		return nil
 	}
@@ -184,7 +249,11 @@ func joined(errs []error) error {
 	hint := pam.HintOf(errs[0])
 	untrusted := func(err error) bool { return pam.KindOf(err) == pam.ErrUntrusted }
 	if untrusted(errs[0]) && slices.ContainsFunc(errs[1:], untrusted) {
-		hint = "compare what each shows with its own: keyturn pam action gateway-info -g GATEWAY lists them all, " +
+		gateway := ""
+		if r.job.Gateway != "" { // a dry run has none; where there is one gateway, none is asked for
+			gateway = " -g " + string(r.job.Gateway)
+		}
+		hint = "compare what each shows with its own: keyturn pam action gateway-info" + gateway + " lists them all, " +
 			"and --accept takes those that are right"
 	}
 	return &pam.Error{Kind: pam.KindOf(errs[0]), Message: strings.Join(texts, "; "), Hint: hint, Err: all}

@@ -48,7 +48,7 @@ func (r *run) atAuthority(
 	})
 	res, err := r.asAdmin(ctx, a.admin, a.machine, op, nil)
 	if err != nil {
-		err = describe(a.machine, a.admin, atOnce(a.machine, err))
+		err = r.ofUser(describe(a.machine, a.admin, atOnce(a.machine, err)))
 	}
 	return res, err
 }

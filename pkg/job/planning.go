@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"slices"
 
 	"keyturn/pkg/dependency"
 	"keyturn/pkg/pam"
@@ -18,13 +19,14 @@ func (r *run) makePlan() {
 	}}
 	for _, s := range r.sites {
 		switch {
+		case r.over(s): // a former run did everything there: it is not missed
 		case s.skipped != "":
 			items = append(items, s.item(pam.StatusPending, string(s.skipped)))
 		case s.twin != nil:
 			items = append(items, s.item(pam.StatusSkipped, "same machine as "+s.twin.machine.Title))
 		default:
 			items = append(items, r.reachedNow(s)...)
-			items = append(items, r.planItems(s)...)
+			items = append(items, r.deferred(r.planItems(s))...)
 			for _, w := range s.inventory.Warnings {
 				warnings = append(warnings, s.machine.Title+": "+w)
 			}
@@ -35,6 +37,10 @@ func (r *run) makePlan() {
 	}
 	for _, s := range r.disabled {
 		items = append(items, r.leftOut(s)...)
+	}
+	if r.dry && r.windowShut() {
+		r.plan.Notes = append(r.plan.Notes, "the restart window is shut until "+r.opens()+": what would be restarted runs on with the "+
+			"old password, and nothing restarts by itself: give pam action restart JOB then")
 	}
 	r.plan = pam.Plan{
 		User: r.job.User, UserTitle: r.job.UserTitle, Account: r.account.UID, AccountName: name,
@@ -85,6 +91,49 @@ func (r *run) places() []pam.Place {
 		})
 	}
 	return places
+}
+
+// deferred says in a dry run what a shut window does to restarts. The job itself
+// looks at the window again when it comes to them.
+func (r *run) deferred(items []pam.Item) []pam.Item {
+	if !r.dry || !r.windowShut() {
+		return items
+	}
+	for n, i := range items {
+		switch {
+		case i.Action == pam.ActionUpdateRestart && i.Kind == pam.KindPool:
+			items[n].Reason = dependency.ReasonRecycles
+		case i.Action == pam.ActionUpdateRestart:
+			items[n].Reason = reasonOutsideWindow
+		case i.Action == pam.ActionRestart:
+			items[n].Reason = dependency.ReasonWaits
+		}
+	}
+	return items
+}
+
+// whenever is an item's reason whether or not the restart window is shut.
+func whenever(i pam.Item) string {
+	switch {
+	case i.Action == pam.ActionUpdateRestart && (i.Reason == reasonOutsideWindow || i.Reason == dependency.ReasonRecycles):
+		return ""
+	case i.Action == pam.ActionRestart && i.Reason == dependency.ReasonWaits:
+		return dependency.ReasonDependent
+	}
+	return i.Reason
+}
+
+// over reports whether former runs of the job did all there was to do on a machine
+// that this one does not reach.
+func (r *run) over(s *site) bool {
+	items := r.steps.of(s.machine.UID)
+	if s.skipped == "" || len(items) == 0 {
+		return false
+	}
+	if machine, ok := r.steps.get(keyOf(s.item("", ""))); ok && !machine.Status.Done() {
+		return false // it was not reached then, either
+	}
+	return !slices.ContainsFunc(items, func(i pam.Item) bool { return !i.Status.Done() })
 }
 
 // reachedNow ends the item of a machine that a former run of the job could not

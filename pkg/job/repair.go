@@ -64,7 +64,7 @@ func (r *run) repairSite(ctx context.Context, s *site, plan pam.RestartPlan) {
 		err = r.lookAt(ctx, s)
 	}
 	if err != nil {
-		s.skipped = pam.KindOf(err)
+		s.miss(err)
 		r.restartsUnheard(ctx, s, err)
 		return
 	}

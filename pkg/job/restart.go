@@ -43,7 +43,7 @@ func (r *run) restartAll(ctx context.Context) error {
 			}
 		})
 		if len(errs) > 0 {
-			return joined(sortedErrors(errs))
+			return r.joined(sortedErrors(errs))
 		}
 		begun += n
 		sites = sites[n:]

@@ -19,6 +19,10 @@ import (
 // put into a command line or a script.
 const Specials = "!@#$%^?();',.=+[]<>{}-_/\\*&:\"`~|"
 
+// MinLength is the shortest password that rules may ask for: what is shorter is
+// guessed, whatever it is made of, before anybody notices (NIST SP 800-63B).
+const MinLength = 8
+
 // MaxLength is the longest password that rules may ask for: more is cut off or
 // refused by Windows.
 const MaxLength = 256
@@ -76,8 +80,8 @@ func (r Rules) String() string {
 }
 
 func (r Rules) check() error {
-	if r.Length < 1 || r.Length > MaxLength {
-		return invalid("the length %d is not between 1 and %d", r.Length, MaxLength)
+	if r.Length < MinLength || r.Length > MaxLength {
+		return invalid("the length %d is not between %d and %d", r.Length, MinLength, MaxLength)
 	}
 	sum := 0
 	for _, n := range []int{r.Upper, r.Lower, r.Digits, r.Symbols} {

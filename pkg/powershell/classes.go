@@ -238,7 +238,8 @@ var classes = map[string]class{
 	ClassRightMissing: {
 		pam.ErrPolicy,
 		"The password is right, but the account lacks the right 'Log on as a service' (services) or 'Log on " +
-			"as a batch job' (tasks, pools) on the machine. Grant it in secpol.msc or by group policy.",
+			"as a batch job' (tasks, pools) on the machine. Grant it in secpol.msc or by group policy, or " +
+			"let a rotation do it: --grant-rights.",
 	},
 	ClassAccountLocked: {
 		pam.ErrPolicy,

@@ -107,7 +107,7 @@ func refused(a Authority, class string) error {
 			WithHint("log in to the machine with an account that may change passwords there")
 	case powershell.ClassPasswordPolicy:
 		return pam.Errorf(pam.ErrPolicy, "the password policy of %s refused the new password of \"%s\"; nothing changed", at(a), name).
-			WithHint("set stricter rules for the user: keyturn pam rotation edit -r USER -x LENGTH,UPPER,LOWER,DIGITS,SYMBOLS --force; " +
+			WithHint("set stricter rules for the user: keyturn pam rotation edit -r USER -x RULES --force; " +
 				"a minimum password age also refuses a second change on the same day")
 	}
 	kind := powershell.KindOf(class)

@@ -38,7 +38,7 @@ const (
 )
 
 // practicePolicy locks after ten wrong attempts, as many domains do.
-var practicePolicy = Policy{LockoutThreshold: 10, MinLength: 8, History: 24, HistoryGrace: true}
+var practicePolicy = Policy{LockoutThreshold: 10, MinLength: 12, History: 24, HistoryGrace: true}
 
 // spellings of LAB\svc_app, in turn: administrators type what they like.
 var spellings = []string{`LAB\svc_app`, `svc_app@lab.example`, `lab\SVC_APP`, `lab.example\svc_app`}
