@@ -129,3 +129,35 @@ func (c *call) adminsOf(ctx context.Context, pairs []rotationPair) (map[pam.UID]
 	}
 	return admins, nil
 }
+
+// warnOfUse says who logs in to machines with a user whose login or password changes
+// in its record: with a wrong one every rotation there is refused.
+func (c *call) warnOfUse(ctx context.Context, user pam.Record, changes []pam.Field, gone []fieldSpec) error {
+	logsIn := func(name string) bool {
+		return slices.Contains([]string{"login", "password"}, strings.ToLower(name))
+	}
+	touched := slices.ContainsFunc(changes, func(f pam.Field) bool { return logsIn(f.Type) }) ||
+		slices.ContainsFunc(gone, func(f fieldSpec) bool { return logsIn(f.Type) })
+	if user.Type != pam.TypeUser || !touched {
+		return nil
+	}
+	pairs, err := c.rotationPairs(ctx)
+	if err != nil {
+		return err
+	}
+	admins, err := c.adminsOf(ctx, pairs)
+	if err != nil {
+		return err
+	}
+	machines, users := map[pam.UID]bool{}, map[pam.UID]bool{}
+	for _, p := range pairs {
+		if admins[p.machine] == user.UID {
+			machines[p.machine], users[p.user] = true, true
+		}
+	}
+	if len(machines) > 0 {
+		c.newsf("warning: %s logs in to %d machine(s) for the rotation of %d user(s): they are refused while what is "+
+			"in this record is wrong; keyturn pam action gateway-info tries it", titled(user.Title, user.UID), len(machines), len(users))
+	}
+	return nil
+}

@@ -44,7 +44,7 @@ pamHostname=$JSON:{"hostName":"h","port":"5986"}`,
 	f.StringVarP(&o.notes, "notes", "n", "", "the record's notes: `text`")
 	f.StringVar(&o.folder, "folder", "", "put the record into `FOLDER`: a UID or path (default: the current folder)")
 	f.StringVar(&o.config, "pam-config", "", "the PAM configuration of a machine: `UID` or title")
-	f.BoolVarP(&o.force, "force", "f", false, "accepted for Commander's sake: nothing is asked")
+	f.BoolVarP(&o.force, "force", "f", false, "say nothing of a title that another record has")
 	f.String("labels", "on", "accepted for Commander's sake: labels are written where they are meant: `on` or off")
 	completeFlag(cmd, "record-type", fixed(recordTypeNames()...))
 	completeFlag(cmd, "folder", d.folders())
@@ -96,6 +96,9 @@ func addRecord(ctx context.Context, c *call, o recordAddOptions) (output.View, e
 	if err := checkRecord(r); err != nil {
 		return output.View{}, err
 	}
+	if err := c.warnOfTwins(ctx, o); err != nil {
+		return output.View{}, err
+	}
 	uid, err := c.vault.AddRecord(ctx, r)
 	if err != nil {
 		return output.View{}, err
@@ -108,6 +111,25 @@ func addRecord(ctx context.Context, c *call, o recordAddOptions) (output.View, e
 		err = c.vault.SetResourceSettings(ctx, pam.ResourceSettings{Resource: uid, Configuration: config})
 	}
 	return uidView(uid), err
+}
+
+// warnOfTwins says that a title is taken: a name that two records have is refused
+// wherever one is asked for, and only UID or path tell them apart.
+func (c *call) warnOfTwins(ctx context.Context, o recordAddOptions) error {
+	if o.force {
+		return nil
+	}
+	heads, err := c.vault.Heads(ctx)
+	if err != nil {
+		return err
+	}
+	for _, h := range heads {
+		if strings.EqualFold(h.Title, o.title) {
+			c.newsf("warning: there is a record of that title already, %s: name them by UID or path from now on", titled(h.Title, h.UID))
+			break
+		}
+	}
+	return nil
 }
 
 // configured reports whether records of a type belong to a configuration.

@@ -54,15 +54,19 @@ that was removed stays in "record-history".`,
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) { return updateRecord(ctx, c, o) })
 }
 
-func updateRecord(ctx context.Context, c *call, o recordUpdateOptions) (output.View, error) {
-	head, err := c.find(ctx, o.record)
+func (c *call) recordToUpdate(ctx context.Context, name string) (pam.Record, error) {
+	head, err := c.find(ctx, name)
 	if errors.Is(err, pam.ErrNotFound) {
-		return output.View{}, pam.Errorf(pam.ErrNotFound, `Record "%s" not found.`, o.record).WithHint("%s", listHint)
+		return pam.Record{}, pam.Errorf(pam.ErrNotFound, `Record "%s" not found.`, name).WithHint("%s", listHint)
 	}
 	if err != nil {
-		return output.View{}, err
+		return pam.Record{}, err
 	}
-	r, err := c.vault.Record(ctx, head.UID)
+	return c.vault.Record(ctx, head.UID)
+}
+
+func updateRecord(ctx context.Context, c *call, o recordUpdateOptions) (output.View, error) {
+	r, err := c.recordToUpdate(ctx, o.record)
 	if err != nil {
 		return output.View{}, err
 	}
@@ -87,10 +91,14 @@ func updateRecord(ctx context.Context, c *call, o recordUpdateOptions) (output.V
 	if err := checkRecord(r); err != nil {
 		return output.View{}, err
 	}
-	if r.Type == pam.TypeUser && slices.Contains(gone, fieldSpec{Type: "password"}) {
-		return shownIf(c.vault.RemovePassword(ctx, r), uidView(r.UID))
+	if err := c.warnOfUse(ctx, r, changes, gone); err != nil {
+		return output.View{}, err
 	}
-	return shownIf(c.vault.UpdateRecord(ctx, r), uidView(r.UID))
+	save := c.vault.UpdateRecord
+	if r.Type == pam.TypeUser && slices.Contains(gone, fieldSpec{Type: "password"}) {
+		save = c.vault.RemovePassword
+	}
+	return shownIf(save(ctx, r), uidView(r.UID))
 }
 
 // cleared takes fields out of a record and returns them. A name that neither the

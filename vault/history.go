@@ -74,7 +74,7 @@ func (t *txn) whole(ctx context.Context, uid pam.UID) (r pam.Record, account pam
 func (t *txn) mustWhole(ctx context.Context, uid pam.UID) (pam.Record, pam.UID, error) {
 	r, account, found, err := t.whole(ctx, uid)
 	if err == nil && !found {
-		err = errNoRecord(uid)
+		err = t.errNoRecord(ctx, uid)
 	}
 	return r, account, err
 }

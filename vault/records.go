@@ -89,7 +89,7 @@ func (t *txn) body(ctx context.Context, uid pam.UID) (b body, secrets []secret.V
 func (t *txn) mustRecord(ctx context.Context, uid pam.UID) (pam.Record, error) {
 	r, found, err := t.record(ctx, uid)
 	if err == nil && !found {
-		err = errNoRecord(uid)
+		err = t.errNoRecord(ctx, uid)
 	}
 	return r, err
 }
@@ -97,13 +97,23 @@ func (t *txn) mustRecord(ctx context.Context, uid pam.UID) (pam.Record, error) {
 func (t *txn) mustHead(ctx context.Context, uid pam.UID) (pam.Head, error) {
 	h, found, err := load[pam.Head](ctx, t, rowKey(groupHead, uid))
 	if err == nil && !found {
-		err = errNoRecord(uid)
+		err = t.errNoRecord(ctx, uid)
 	}
 	return h, err
 }
 
-func errNoRecord(uid pam.UID) error {
-	return pam.Errorf(pam.ErrNotFound, "there is no record %s", uid)
+// errNoRecord says that a record is not there. One that is in the trash still has a
+// title, and comes back.
+func (t *txn) errNoRecord(ctx context.Context, uid pam.UID) error {
+	d, secrets, found, err := t.inTrash(ctx, uid)
+	for _, s := range secrets {
+		s.Destroy()
+	}
+	if err != nil || !found {
+		return pam.Errorf(pam.ErrNotFound, "there is no record %s", uid)
+	}
+	return pam.Errorf(pam.ErrNotFound, "record %q (%s) is in the trash", d.Head.Title, uid).
+		WithHint("keyturn trash restore %s", uid)
 }
 
 // accountOf returns the account that a pamUser names.

@@ -38,7 +38,7 @@ func fixFor(m pam.Machine, failed CheckName, err error) string {
 	hint := pam.HintOf(err)
 	switch failed {
 	case CheckReach:
-		return reachFix(m, hint)
+		return reachFix(m, hint, err)
 	case CheckTrust:
 		if m.IsWindows() && m.Transport == pam.WinRM && m.ServerPin == "" {
 			return both(hint, "or give the listener a certificate that is trusted: Get-ChildItem WSMan:\\localhost\\Listener")
@@ -59,8 +59,10 @@ func fixFor(m pam.Machine, failed CheckName, err error) string {
 	}
 }
 
-func reachFix(m pam.Machine, hint string) string {
+func reachFix(m pam.Machine, hint string, err error) string {
 	switch {
+	case remote.UnknownName(err) != "": // nothing on the machine helps: nobody knows where it is
+		return hint
 	case m.Authority() == pam.AuthorityDirectory:
 		return both(hint, fixLDAPS)
 	case !m.IsWindows():

@@ -306,7 +306,7 @@ func (r *run) skip(unseen []missed) error {
 // miss leaves a machine for later. That such can be skipped is no news then.
 func (s *site) miss(err error) {
 	s.skipped, s.missed = pam.KindOf(err), describe(s.machine, s.admin, err)
-	if e, ok := errors.AsType[*pam.Error](s.missed); ok && e.Kind == pam.ErrUnreachable {
+	if e, ok := errors.AsType[*pam.Error](s.missed); ok && e.Kind == pam.ErrUnreachable && remote.UnknownName(err) == "" {
 		s.missed = e.WithHint("check that it is up and that %s answers", s.machine.Address())
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"keyturn/pkg/pam"
 	"keyturn/pkg/password"
 	"keyturn/pkg/powershell"
+	"keyturn/pkg/remote"
 )
 
 // nothingChanged is the text of a failure before anything was changed, which it
@@ -168,6 +169,10 @@ func describe(m pam.Machine, admin pam.Login, err error) error {
 	}
 	switch kind {
 	case pam.ErrUnreachable:
+		if name := remote.UnknownName(err); name != "" {
+			return e.WithHint("no name server knows %s: check how it is spelled, and which name servers this computer asks: "+
+				"keyturn record-update -r %s pamHostname=HOST:%d", name, m.UID, m.Port)
+		}
 		return e.WithHint("check that it is up and that %s answers; --skip-unreachable leaves such machines for later", m.Address())
 	case pam.ErrAuthFailed:
 		return e.WithHint("check the password of admin %q: keyturn record-update -r %s password=", admin.Title, admin.Record)
@@ -227,6 +232,10 @@ func trustHint(m pam.Machine, err error) string {
 	case m.Transport == pam.SSH:
 		return fmt.Sprintf("compare %s with its own, then: keyturn record-update -r %s 'c.text.hostKey=%s'",
 			fingerprint, m.UID, server)
+	case m.ServerPin != "" && !strings.EqualFold(m.ServerPin, server):
+		return fmt.Sprintf("on record is %s, and it shows %s: its certificate was renewed, or something else answers there. "+
+			"Compare what it shows with the machine's own (docs/windows.md says how), and if they are the same: "+
+			"keyturn record-update -r %s c.text.serverPin=%s", m.ServerPin, server, m.UID, server)
 	default:
 		return fmt.Sprintf("compare it with its own, then: keyturn record-update -r %s c.text.serverPin=%s",
 			m.UID, server)

@@ -6,6 +6,7 @@ import (
 
 	"keyturn/pkg/executor"
 	"keyturn/pkg/pam"
+	"keyturn/pkg/remote"
 )
 
 // A Visit does harmless ops on machines outside any job: looks, and questions
@@ -37,7 +38,7 @@ func (v *Visit) AtMachine(
 		return res, nil
 	}
 	err = describe(m, admin, err)
-	if e, ok := errors.AsType[*pam.Error](err); ok && e.Kind == pam.ErrUnreachable {
+	if e, ok := errors.AsType[*pam.Error](err); ok && e.Kind == pam.ErrUnreachable && remote.UnknownName(err) == "" {
 		err = e.WithHint("check that it is up and that %s answers", m.Address()) // nothing is skipped for later here
 	}
 	return res, err
