@@ -66,13 +66,19 @@ func fieldNames(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.Shell
 	return names, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 }
 
-func addRecord(ctx context.Context, c *call, o recordAddOptions) (output.View, error) {
+func (o recordAddOptions) check() error {
 	if o.title == "" {
-		return output.View{}, usagef("Title parameter is required.").WithHint("-t TITLE")
+		return usagef("Title parameter is required.").WithHint("-t TITLE")
 	}
 	if o.recordType == "" {
-		return output.View{}, usagef("Record type parameter is required.").
-			WithHint("-rt TYPE: %s", strings.Join(recordTypeNames(), ", "))
+		return usagef("Record type parameter is required.").WithHint("-rt TYPE: %s", strings.Join(recordTypeNames(), ", "))
+	}
+	return nil
+}
+
+func addRecord(ctx context.Context, c *call, o recordAddOptions) (output.View, error) {
+	if err := o.check(); err != nil {
+		return output.View{}, err
 	}
 	schema, err := schemaOf(o.recordType)
 	if err != nil {

@@ -296,7 +296,8 @@ var classes = map[string]class{
 	},
 	ClassServiceLogon: {
 		pam.ErrAuthFailed,
-		"It could not log on. It was tried once only. For a service see System events 7038 and 7041, and check the " +
+		"It did not come up: a service reported a failed log-on, or a pool's new worker ended at once, which may have " +
+			"another cause. It was tried once only. For a service see System events 7038 and 7041, and check the " +
 			"right 'Log on as a service'; for a pool see the WAS events 5021, 5057 and 5059 there, and check 'Log on as " +
 			"a batch job'.",
 	},
