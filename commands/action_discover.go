@@ -193,7 +193,7 @@ func discoveriesView(all []pam.Discovery) output.View {
 	}
 	v := output.View{Document: map[string]any{"discoveries": docs}, CSV: &t}
 	if len(all) == 0 {
-		v.Before = []string{"There are no discovery jobs. To start one: keyturn pam action discover start -g GATEWAY"}
+		v.Before = []string{"There are no discovery jobs. To start one: keyturn pam action discover start"}
 		return v
 	}
 	v.Tables = []output.Table{t}
