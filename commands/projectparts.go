@@ -83,7 +83,7 @@ func (p *projectPlan) connectRotation(i int, r exchange.ProjectRecord) error {
 		s.Resource = p.uids[r.Parent]
 	}
 	if from.Complexity != "" {
-		if _, err := password.ParseRules(from.Complexity); err != nil {
+		if _, err := password.ParseAccountRules(from.Complexity); err != nil {
 			return pam.Errorf(pam.ErrInvalidInput, `field "password_complexity": %w`, err)
 		}
 	}

@@ -81,7 +81,7 @@ func (o rotationEditOptions) check() error {
 	case o.profile != "general":
 		return usagef("argument --rotation-profile/-rp: %q is not supported; general is", o.profile)
 	case o.complexity != "":
-		_, err := password.ParseRules(o.complexity)
+		_, err := password.ParseAccountRules(o.complexity)
 		return err
 	}
 	return nil

@@ -139,7 +139,7 @@ func newHall(t *testing.T, rows []*rowWorld, away bool) *hall {
 
 func (h *hall) policy() model.Policy {
 	return model.Policy{
-		LockoutThreshold: 5, MinLength: 8, History: 24, HistoryGrace: !h.away, OldAccepted: h.away, CountTwice: h.away,
+		LockoutThreshold: 5, MinLength: 9, History: 24, HistoryGrace: !h.away, OldAccepted: h.away, CountTwice: h.away,
 	}
 }
 

@@ -227,7 +227,7 @@ func cliAccountRows() []cliRow {
 	return []cliRow{
 		{name: "A01 the directory sets the password", where: directory, build: app, want: restarted},
 		{
-			name: "A02 the directory's policy refuses it", where: where{authority: "LAB", rules: "6,1,1,1,0"}, build: app,
+			name: "A02 the directory's policy refuses it", where: where{authority: "LAB", rules: "8,1,1,1,0"}, build: app,
 			code: 1, late: true, want: seen, says: []string{"0000052D", "nothing changed"}, then: unchanged,
 		},
 		{

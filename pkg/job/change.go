@@ -99,7 +99,7 @@ func (r *run) rules() (password.Rules, error) {
 	if r.settings.Complexity == "" {
 		return password.DefaultRules(), nil
 	}
-	return password.ParseRules(r.settings.Complexity)
+	return password.ParseAccountRules(r.settings.Complexity)
 }
 
 // apply brings the pending password into force, unless it is already.

@@ -27,7 +27,7 @@ func TestParseRules(t *testing.T) {
 		"letters are no special characters": {"8,1,1,1,1,a!é -", password.Rules{Length: 8, Upper: 1, Lower: 1, Digits: 1, Symbols: 1, Specials: "!-"}},
 		"repeated ones count once":          {"8,1,1,1,1,!!!?", password.Rules{Length: 8, Upper: 1, Lower: 1, Digits: 1, Symbols: 1, Specials: "!?"}},
 		"unused special characters":         {"8,1,1,1,0,x", password.Rules{Length: 8, Upper: 1, Lower: 1, Digits: 1}},
-		"a class can be left out":           {"8,0,0,8,0", password.Rules{Length: 8, Digits: 8}},
+		"a class can be left out":           {"6,0,0,6,0", password.Rules{Length: 6, Digits: 6}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -80,7 +80,7 @@ func rules(t *rapid.T) password.Rules {
 	if r.Upper+r.Lower+r.Digits+r.Symbols == 0 {
 		r.Lower = 1
 	}
-	r.Length = max(password.MinLength, r.Upper+r.Lower+r.Digits+r.Symbols) + n.Draw(t, "more")
+	r.Length = max(1, r.Upper+r.Lower+r.Digits+r.Symbols) + n.Draw(t, "more")
 	r.Specials = rapid.SampledFrom([]string{"", "!", "-_", `"'\`}).Draw(t, "specials")
 	return r
 }
@@ -271,4 +271,14 @@ func FuzzParseRules(f *testing.F) {
 			t.Fatalf("rules %q were accepted and do not generate: %v", s, err)
 		}
 	})
+}
+
+func TestAnAccountGetsNoShortPassword(t *testing.T) {
+	t.Parallel()
+	if _, err := password.ParseAccountRules("7,1,1,1,1"); !errors.Is(err, pam.ErrUsage) {
+		t.Errorf("seven characters: %v", err)
+	}
+	if r, err := password.ParseAccountRules("8,1,1,1,1"); err != nil || r.Length != 8 {
+		t.Errorf("eight characters: %v, %v", r, err)
+	}
 }

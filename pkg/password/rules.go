@@ -19,9 +19,9 @@ import (
 // put into a command line or a script.
 const Specials = "!@#$%^?();',.=+[]<>{}-_/\\*&:\"`~|"
 
-// MinLength is the shortest password that rules may ask for: what is shorter is
+// MinAccountLength is the shortest password that an account gets: what is shorter is
 // guessed, whatever it is made of, before anybody notices (NIST SP 800-63B).
-const MinLength = 8
+const MinAccountLength = 8
 
 // MaxLength is the longest password that rules may ask for: more is cut off or
 // refused by Windows.
@@ -70,6 +70,16 @@ func ParseRules(s string) (Rules, error) {
 	return r, r.check()
 }
 
+// ParseAccountRules is [ParseRules] for the passwords of accounts, which are not made
+// too short, as a code for a door may be.
+func ParseAccountRules(s string) (Rules, error) {
+	r, err := ParseRules(s)
+	if err == nil && r.Length < MinAccountLength {
+		err = invalid("the length %d is less than %d, the least for an account", r.Length, MinAccountLength)
+	}
+	return r, err
+}
+
 // String returns r in the form that [ParseRules] reads.
 func (r Rules) String() string {
 	s := fmt.Sprintf("%d,%d,%d,%d,%d", r.Length, r.Upper, r.Lower, r.Digits, r.Symbols)
@@ -80,8 +90,8 @@ func (r Rules) String() string {
 }
 
 func (r Rules) check() error {
-	if r.Length < MinLength || r.Length > MaxLength {
-		return invalid("the length %d is not between %d and %d", r.Length, MinLength, MaxLength)
+	if r.Length < 1 || r.Length > MaxLength {
+		return invalid("the length %d is not between 1 and %d", r.Length, MaxLength)
 	}
 	sum := 0
 	for _, n := range []int{r.Upper, r.Lower, r.Digits, r.Symbols} {
