@@ -7,6 +7,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -132,6 +133,7 @@ type Globals struct {
 	Identity     string // a file of age identities
 	// AcceptRollback goes on with a vault that is older than the one seen last.
 	AcceptRollback bool
+	Anchor         string // a file that says which state of the vault was seen last
 	Debug          string // a file for the log; "" for none
 }
 
@@ -161,6 +163,20 @@ func (d *Deps) columns(w io.Writer) int {
 
 // path resolves a file name of the command line against the working folder. On
 // Windows \name is one of the folder's drive, and C:name one of a folder that
+// AnchorFile is the file that --anchor or the environment names for what is seen of
+// the vault; "" is this computer's own. In the vault's folder it would be put back
+// with the vault.
+func (d *Deps) AnchorFile() (string, error) {
+	name := cmp.Or(d.Session.Globals.Anchor, d.Getenv(EnvAnchor))
+	if name == "" {
+		return "", nil
+	}
+	if err := d.OutsideVault(name); err != nil {
+		return "", err
+	}
+	return d.path(name)
+}
+
 // Windows keeps for each drive.
 func (d *Deps) path(name string) (string, error) {
 	if filepath.IsAbs(name) || d.WorkDir == nil {

@@ -79,6 +79,8 @@ func (d *Deps) addGlobals(root *cobra.Command) {
 		"open the vault with the age identities or the SSH key in `FILE` (default: "+EnvIdentity+")")
 	f.BoolVar(&g.AcceptRollback, "accept-rollback", g.AcceptRollback,
 		"go on with a copy of the vault that is older than the one seen last")
+	f.StringVar(&g.Anchor, "anchor", g.Anchor,
+		"keep in `FILE` which state of the vault was seen last (default: "+EnvAnchor+", else this computer's own)")
 	f.StringVar(&g.Debug, "debug", g.Debug, "append a log for operators to `FILE`")
 }
 

@@ -23,6 +23,7 @@ const (
 	EnvPasswordFile = "KEYTURN_PASSWORD_FILE"
 	EnvKeyFile      = "KEYTURN_KEY_FILE"
 	EnvIdentity     = "KEYTURN_IDENTITY"
+	EnvAnchor       = "KEYTURN_ANCHOR"
 	// EnvNetwork, set to 1, lets a vault lie on a network file system.
 	EnvNetwork = "KEYTURN_FORCE_NETWORK"
 )

@@ -77,8 +77,14 @@ func newVaultRestore(d *Deps) *cobra.Command {
 		Long: `Make a vault from a backup, where there is none: in the folder of --vault or
 ` + EnvHome + `. Passwords that were changed after the backup are not in it: a
 rotation of such an account ends with 7 and says how to tell the vault the
-password in force.`,
-		Example: "  keyturn --vault ./again vault restore keyturn-2026-11-25.tar",
+password in force.
+
+Where a newer copy of the vault was seen on this computer, the one that is made
+opens for reading only. --accept-rollback goes on with it in place of the newer
+one, which is for reading only from then on. --anchor FILE, given with every
+command, keeps apart what is seen of it: a copy that is only tried out does not
+get in the way of the one in use.`,
+		Example: "  keyturn --vault ./again vault restore keyturn-2026-11-25.tar\n  keyturn --vault ./again --anchor again.anchor whoami",
 		Args:    positional("FILE"),
 	}
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
@@ -95,6 +101,8 @@ password in force.`,
 			return output.View{}, pam.Errorf(unreadable(pam.ErrIO, err), "read the backup: %w; nothing was made", err)
 		}
 		defer f.Close() //nolint:errcheck // only read
-		return shownIf(vault.Restore(dir, f), messageView("The vault in "+dir+" is made from "+path+".", map[string]any{"dir": dir}))
+		v := messageView("The vault in "+dir+" is made from "+path+".", map[string]any{"dir": dir})
+		v.After = []string{"If a newer copy of it is in use, try this one with --anchor FILE: see keyturn help vault restore"}
+		return shownIf(vault.Restore(dir, f), v)
 	})
 }

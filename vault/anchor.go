@@ -28,26 +28,36 @@ type anchor struct {
 	Generation int64   `json:"generation"`
 	AuditCount int64   `json:"audit_count"`
 	AuditHead  []byte  `json:"audit_head"` // the chain's value there: another history has another
-	proven     bool    // this vault's key made it
+	// Dir is the folder of the copy that was in this state; "" is not known. It only
+	// tells people where to look.
+	Dir    string `json:"dir,omitempty"`
+	there  bool   // there is a file that holds something
+	proven bool   // this vault's key made it
 }
 
 const (
 	useAnchor = "keyturn vault 1: anchor"
-	maxAnchor = 4096
+	maxAnchor = 16 << 10
 )
 
 // An anchorage is where a vault's anchor is kept. The zero value keeps none.
 type anchorage struct {
-	path string
-	key  secret.Value
+	path  string
+	named bool // a person named the file
+	key   secret.Value
 }
 
-func (o Options) anchorage(key secret.Value, id string) (anchorage, error) {
-	if o.AnchorDir == "" {
-		return anchorage{}, nil
+func (o Options) anchorage(key secret.Value, id string) (a anchorage, err error) {
+	switch {
+	case o.Anchor != "":
+		a.path, a.named = o.Anchor, true
+	case o.AnchorDir != "":
+		a.path = filepath.Join(o.AnchorDir, id+".anchor")
+	default:
+		return a, nil
 	}
-	sub, err := seal.Subkey(key, id, useAnchor)
-	return anchorage{filepath.Join(o.AnchorDir, id+".anchor"), sub}, err
+	a.key, err = seal.Subkey(key, id, useAnchor)
+	return a, err
 }
 
 func (a anchorage) mac(text []byte) []byte {
@@ -63,19 +73,20 @@ func (a anchorage) read() anchor {
 	}
 	f, err := openNoFollow(a.path)
 	if err != nil {
-		return anchor{}
+		_, err := os.Lstat(a.path)
+		return anchor{there: err == nil}
 	}
 	defer f.Close() //nolint:errcheck // only read
 	b, err := io.ReadAll(io.LimitReader(f, maxAnchor))
 	if err != nil || len(b) < sha256.Size {
-		return anchor{}
+		return anchor{there: err != nil || len(b) > 0}
 	}
 	text, mac := b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
 	var last anchor
 	if json.Unmarshal(text, &last) != nil {
-		return anchor{}
+		return anchor{there: true}
 	}
-	last.proven = hmac.Equal(mac, a.mac(text))
+	last.there, last.proven = true, hmac.Equal(mac, a.mac(text))
 	return last
 }
 
@@ -105,11 +116,30 @@ func (a anchorage) write(now anchor) error {
 
 // drop leaves the anchor at the state of a transaction that is durable now.
 func (v *Vault) drop(m meta) {
-	if v.anchorage.path == "" {
-		return
+	if v.anchorage.path != "" {
+		_ = v.anchorage.write(v.anchorOf(m)) // it lags behind then
 	}
-	now := anchor{Vault: v.id, Epoch: v.epoch, Generation: m.Generation, AuditCount: m.AuditCount, AuditHead: m.AuditHead}
-	_ = v.anchorage.write(now) // it lags behind then
+}
+
+func (v *Vault) anchorOf(m meta) anchor {
+	return anchor{Vault: v.id, Epoch: v.epoch, Generation: m.Generation, AuditCount: m.AuditCount, AuditHead: m.AuditHead, Dir: v.dir}
+}
+
+// firstAnchor makes the first anchor. A file that a person named is left alone when
+// it is no anchor of this vault, and must be writable.
+func (v *Vault) firstAnchor(last anchor, m meta) error {
+	v.firstSeen = true
+	if !v.anchorage.named {
+		v.drop(m)
+		return nil
+	}
+	if last.there && last.Vault != v.id {
+		return pam.Errorf(pam.ErrInvalidInput, "%s is no anchor of this vault; it is left as it is, and nothing was done", v.anchorage.path)
+	}
+	if err := v.anchorage.write(v.anchorOf(m)); err != nil {
+		return pam.Errorf(pam.ErrIO, "keep what is seen of the vault in %s: %w; nothing was done", v.anchorage.path, err)
+	}
+	return nil
 }
 
 // FirstSeen reports whether this computer had no anchor of the vault when it
@@ -126,21 +156,18 @@ func (t *txn) checkAnchor(ctx context.Context, last anchor) error {
 	// What another key of the vault's left cannot be proven with this one. It may
 	// be what stops a copy, and never what lets it pass.
 	if !last.proven && (last.Vault != v.id || last.Epoch == v.epoch || last.Epoch < 1) {
-		v.firstSeen = true
-		v.drop(t.meta)
-		return nil
+		return v.firstAnchor(last, t.meta)
 	}
 	descends, err := t.descends(ctx, last)
 	switch {
 	case err != nil:
 		return err
 	case last.Epoch > v.epoch:
-		v.behind = errBehind("seen with another key, that it got later")
+		v.behind = v.errBehind(last, "with another key, that it got later")
 	case !descends:
-		v.behind = errBehind("%s", otherState(last.Generation, t.meta.Generation))
+		v.behind = v.errBehind(last, otherState(last.Generation, t.meta.Generation))
 	case !last.proven:
-		v.firstSeen = true
-		v.drop(t.meta)
+		return v.firstAnchor(last, t.meta)
 	}
 	return nil
 }
@@ -148,9 +175,9 @@ func (t *txn) checkAnchor(ctx context.Context, last anchor) error {
 // otherState says how a copy differs from what was seen.
 func otherState(seen, now int64) string {
 	if now < seen {
-		return fmt.Sprintf("seen in state %d, and this copy is in state %d, older or with another history", seen, now)
+		return fmt.Sprintf("in state %d, and this copy is in state %d, older or with another history", seen, now)
 	}
-	return fmt.Sprintf("seen in state %d of another history: each has changes that the other has not", seen)
+	return fmt.Sprintf("in state %d of another history: each has changes that the other has not", seen)
 }
 
 // Behind says why the vault is open for reading only, because this computer saw a
@@ -163,10 +190,15 @@ func (v *Vault) Behind() error {
 	return v.behind
 }
 
-func errBehind(seen string, args ...any) error {
-	return pam.Errorf(pam.ErrConflict, "this vault is not the newest: on this computer it was "+seen+
-		"; nothing changed, and it is open for reading only", args...).
-		WithHint("use the newer copy; to go on with this one: --accept-rollback")
+// errBehind tells of what this computer saw last, and where.
+func (v *Vault) errBehind(last anchor, state string) error {
+	where, newer := "", "the newer copy"
+	if last.proven && last.Dir != "" && last.Dir != v.dir {
+		where, newer = " in "+last.Dir, "that copy"
+	}
+	return pam.Errorf(pam.ErrConflict, "this vault is not the newest: on this computer it was seen%s %s; nothing changed, and it is open for reading only",
+		where, state).
+		WithHint("use %s; to go on with this one in its place: --accept-rollback; to try this one and leave that: --anchor FILE", newer)
 }
 
 // descends reports whether the anchored state is one that this vault was in.

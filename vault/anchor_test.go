@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"keyturn/pkg/pam"
+	"keyturn/pkg/secret"
 	"keyturn/vault"
 )
 
@@ -131,4 +132,53 @@ func TestAForgedAuditTrailIsNoticedWhereTheTrueOneWasSeen(t *testing.T) {
 	must(t, v.Close())
 	v = reopen(t, forged, o)
 	wants(t, v.Behind(), pam.ErrConflict, "another history")
+}
+
+func TestACopyIsTriedWithAnAnchorOfItsOwn(t *testing.T) {
+	t.Parallel()
+	o, dir, _ := anchored(t)
+	older := copyOf(t, dir)
+	newest := reopen(t, dir, o)
+	add(t, newest, userRecord("later", "later", "x"))
+	must(t, newest.Close())
+
+	err := reopen(t, older, o).Behind()
+	wants(t, err, pam.ErrConflict, "it was seen in "+dir+" in state")
+
+	tried := o
+	tried.Anchor = filepath.Join(t.TempDir(), "tried.anchor")
+	trial := reopen(t, older, tried)
+	if !trial.FirstSeen() {
+		t.Error("an anchor of its own has seen it before")
+	}
+	add(t, trial, userRecord("trial", "trial", "x"))
+	must(t, trial.Close())
+	if again := reopen(t, older, tried); again.FirstSeen() || again.Behind() != nil {
+		t.Errorf("its own anchor was not kept: %v", again.Behind())
+	}
+	if err := reopen(t, dir, o).Behind(); err != nil {
+		t.Errorf("the trial got in the way of the vault in use: %v", err)
+	}
+}
+
+func TestAFileThatIsNoAnchorIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	o, dir, _ := anchored(t)
+	key, err := vault.UnlockKey(t.Context(), dir, word(testPassphrase))
+	must(t, err)
+	defer key.Destroy()
+	o.Anchor = filepath.Join(t.TempDir(), "notes.txt")
+	const notes = "what somebody wrote, long enough to be an anchor's seal"
+	must(t, os.WriteFile(o.Anchor, []byte(notes), 0o600))
+	_, err = vault.Open(t.Context(), dir, key, o)
+	wants(t, err, pam.ErrInvalidInput, "no anchor of this vault", "nothing was done")
+	_, err = vault.Create(t.Context(), t.TempDir(), secret.New([]byte(testPassphrase)), o)
+	wants(t, err, pam.ErrConflict, "nothing changed")
+	if b, err := os.ReadFile(o.Anchor); err != nil || string(b) != notes {
+		t.Errorf("the file holds %q, %v", b, err)
+	}
+	o.Anchor = filepath.Join(t.TempDir(), "missing", "x.anchor")
+	must(t, os.WriteFile(filepath.Dir(o.Anchor), nil, 0o600))
+	_, err = vault.Open(t.Context(), dir, key, o)
+	wants(t, err, pam.ErrIO, "nothing was done")
 }

@@ -31,6 +31,9 @@ func Create(ctx context.Context, dir string, passphrase secret.Value, o Options)
 	if err := o.check(dir); err != nil {
 		return nil, err
 	}
+	if a := (anchorage{path: o.Anchor}).read(); a.there {
+		return nil, pam.Errorf(pam.ErrConflict, "%s is there already, and cannot be an anchor of a new vault; nothing changed", o.Anchor)
+	}
 	kdf := seal.DefaultKDF()
 	kdf.Memory = cmp.Or(o.KDFMemory, kdf.Memory)
 	if err := kdf.Check(); err != nil {

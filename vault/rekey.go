@@ -238,7 +238,7 @@ func (v *Vault) successor(h seal.Header, key secret.Value) (*Vault, error) {
 		now: v.now, random: v.random, actor: v.actor,
 	}
 	if v.anchorage.path != "" {
-		next.anchorage.path = v.anchorage.path
+		next.anchorage = anchorage{path: v.anchorage.path, named: v.anchorage.named}
 		if next.anchorage.key, err = seal.Subkey(key, h.Vault, useAnchor); err != nil {
 			box.Destroy()
 			return nil, sealError(doingRekey, err)

@@ -128,7 +128,7 @@ func readDamaged(dir, name string) (b []byte, err error) {
 
 // build makes the database of the new vault under its temporary name.
 func (w *wreck) build(ctx context.Context, out string, h seal.Header, key secret.Value, o Options) (err error) {
-	o.AnchorDir = "" // whether the new vault takes the place of the old one is its owner's decision
+	o.AnchorDir, o.Anchor = "", "" // whether the new vault takes the place of the old one is its owner's decision
 	v, err := emptyDatabase(ctx, out, h, key, o)
 	if err != nil {
 		return err

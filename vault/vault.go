@@ -30,6 +30,9 @@ type Options struct {
 	// AnchorDir is a folder outside of the vault's, where it is noted which state
 	// of the vault was seen last; "" notes none.
 	AnchorDir string
+	// Anchor is a file to note it in, in place of one in AnchorDir; "" names none. It
+	// is made when it is missing, and left alone when it is something else.
+	Anchor string
 }
 
 // A Vault is an open vault. It is safe for concurrent use.

@@ -59,7 +59,14 @@ func (p *process) runnerCommand(ctx context.Context, job pam.UID) (*exec.Cmd, er
 	if err != nil {
 		return nil, err
 	}
+	anchor, err := p.d.AnchorFile()
+	if err != nil {
+		return nil, err
+	}
 	args := []string{"--vault", dir}
+	if anchor != "" {
+		args = append(args, "--anchor", anchor)
+	}
 	if log := p.d.Session.Globals.Debug; log != "" {
 		args = append(args, "--debug", log)
 	}
@@ -109,7 +116,11 @@ func (p *process) runWith(ctx context.Context, key secret.Value, job pam.UID) er
 		return err
 	}
 	defer closeLog()
-	v, err := vault.Open(ctx, dir, key, p.options(0))
+	o, err := p.options(0)
+	if err != nil {
+		return err
+	}
+	v, err := vault.Open(ctx, dir, key, o)
 	if err != nil {
 		return err
 	}

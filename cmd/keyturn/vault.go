@@ -37,11 +37,12 @@ func (p *process) lock() {
 	forget()
 }
 
-func (p *process) options(kdfMemory uint32) vault.Options {
+func (p *process) options(kdfMemory uint32) (vault.Options, error) {
+	anchor, err := p.d.AnchorFile()
 	return vault.Options{
-		KDFMemory: kdfMemory, Now: p.d.Now, Random: p.d.Random, Actor: actor(), AnchorDir: p.anchors,
+		KDFMemory: kdfMemory, Now: p.d.Now, Random: p.d.Random, Actor: actor(), AnchorDir: p.anchors, Anchor: anchor,
 		Network: os.Getenv(commands.EnvNetwork) == "1",
-	}
+	}, err
 }
 
 // vault opens the vault once.
@@ -90,9 +91,13 @@ func (p *process) salvage(ctx context.Context, dir, out string) (vault.Salvage, 
 	if err := vault.Headless(dir); err != nil {
 		return vault.Salvage{}, err
 	}
+	o, err := p.options(0)
+	if err != nil {
+		return vault.Salvage{}, err
+	}
 	if key := p.agentKey(ctx, dir); !key.IsZero() {
 		defer key.Destroy()
-		s, err := vault.SalvageVault(ctx, dir, out, key, p.options(0))
+		s, err := vault.SalvageVault(ctx, dir, out, key, o)
 		if !errors.Is(err, pam.ErrLocked) { // else it is the key of what the vault was before
 			return s, err
 		}
@@ -102,13 +107,17 @@ func (p *process) salvage(ctx context.Context, dir, out string) (vault.Salvage, 
 		return vault.Salvage{}, err
 	}
 	defer key.Destroy()
-	return vault.SalvageVault(ctx, dir, out, key, p.options(0))
+	return vault.SalvageVault(ctx, dir, out, key, o)
 }
 
 // openWith opens the vault with its key, which it destroys.
 func (p *process) openWith(ctx context.Context, dir string, key secret.Value) error {
 	defer key.Destroy()
-	v, err := vault.Open(ctx, dir, key, p.options(0))
+	o, err := p.options(0)
+	if err != nil {
+		return err
+	}
+	v, err := vault.Open(ctx, dir, key, o)
 	if err != nil {
 		return err
 	}
@@ -144,7 +153,11 @@ func (p *process) createVault(ctx context.Context, pass secret.Value, kdfMemory 
 	if err != nil {
 		return nil, err
 	}
-	made, err := vault.Create(ctx, dir, pass, p.options(kdfMemory))
+	o, err := p.options(kdfMemory)
+	if err != nil {
+		return nil, err
+	}
+	made, err := vault.Create(ctx, dir, pass, o)
 	if err != nil {
 		return nil, err
 	}
