@@ -161,8 +161,6 @@ func (d *Deps) columns(w io.Writer) int {
 	return d.Columns(w)
 }
 
-// path resolves a file name of the command line against the working folder. On
-// Windows \name is one of the folder's drive, and C:name one of a folder that
 // AnchorFile is the file that --anchor or the environment names for what is seen of
 // the vault; "" is this computer's own. In the vault's folder it would be put back
 // with the vault.
@@ -177,6 +175,8 @@ func (d *Deps) AnchorFile() (string, error) {
 	return d.path(name)
 }
 
+// path resolves a file name of the command line against the working folder. On
+// Windows \name is one of the folder's drive, and C:name one of a folder that
 // Windows keeps for each drive.
 func (d *Deps) path(name string) (string, error) {
 	if filepath.IsAbs(name) || d.WorkDir == nil {

@@ -196,8 +196,8 @@ func (v *Vault) errBehind(last anchor, state string) error {
 	if last.proven && last.Dir != "" && last.Dir != v.dir {
 		where, newer = " in "+last.Dir, "that copy"
 	}
-	return pam.Errorf(pam.ErrConflict, "this vault is not the newest: on this computer it was seen%s %s; nothing changed, and it is open for reading only",
-		where, state).
+	const told = "this vault is not the newest: on this computer it was seen%s %s; nothing changed, and it is open for reading only"
+	return pam.Errorf(pam.ErrConflict, told, where, state).
 		WithHint("use %s; to go on with this one in its place: --accept-rollback; to try this one and leave that: --anchor FILE", newer)
 }
 
