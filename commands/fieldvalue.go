@@ -292,7 +292,7 @@ func checkHost(field string, parts map[string]string) error {
 	if host != "" && (odd || strings.Contains(host, ":") && net.ParseIP(cutZone(host)) == nil) {
 		return usagef("%s: %.80q is not a host", field, host).WithHint("write HOST, HOST:PORT or [IPv6]:PORT")
 	}
-	if p, ok := parts["port"]; ok {
+	if p := parts["port"]; p != "" {
 		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
 			return usagef("%s: port %.20q is not a number from 1 to 65535", field, p)
 		}

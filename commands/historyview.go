@@ -103,7 +103,8 @@ func sameField(a, b *pam.Field) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return slices.Equal(a.Values, b.Values) && maps.Equal(a.Parts, b.Parts) && a.Secret.Equal(b.Secret)
+	return slices.Equal(a.Values, b.Values) && maps.Equal(a.Parts, b.Parts) && a.Secret.Equal(b.Secret) &&
+		a.JSON == b.JSON && slices.Equal(a.Bare, b.Bare)
 }
 
 type changeDocument struct {

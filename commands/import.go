@@ -47,6 +47,9 @@ then names and values of other fields in turns ($type is the record's type). An
 apostrophe before a formula is taken off only in a file whose first line says
 that Keyturn put it.
 
+In JSON a field keeps the value it has. One that is more than texts and numbers,
+such as a passkey, and a key pair are kept whole, as a secret that is JSON.
+
 A KeePass database is opened with its password, which is asked for or read from
 --keepass-password-file, and its key file. Groups are folders; fields that the
 database protects are secrets, and "otp" is the one-time code. Former versions,

@@ -99,7 +99,7 @@ func TestAFileThatCannotBeUsedIsRefusedInAFewWords(t *testing.T) {
 	for _, c := range []struct{ what, name, text, want string }{
 		{"a title of a mebibyte", "a.json", `[{"title": "` + million + `"}]`, "record 1"},
 		{"its host too", "a.json", `[{"title": "t", "$type": "pamMachine", "custom_fields": {"$pamHostname": {"hostName": "[` + million + `"}}}]`, `record 1 ("t"), field "pamHostname"`},
-		{"the name of a field too", "a.json", `[{"title": "t", "custom_fields": {"$x:` + million + `": [[]]}}]`, `record 1 ("t"), field "$x:xxx`},
+		{"the name of a field too", "a.json", `[{"title": "t", "custom_fields": {"$x:` + million + `": [["\ud800"]]}}]`, `record 1 ("t"), field "$x:xxx`},
 		{"a title in CSV", "a.csv", ",ok,,,,\n," + million + ",,,,", "line 2"},
 		{"JSON that is no UTF-8", "a.json", "[\n{\"title\": \"\xff\"}]", "line 2: the file is not UTF-8"},
 		{"CSV that is no UTF-8", "a.csv", ",a,,,,\n,b\xff,,,,\n", "line 2: the file is not UTF-8"},

@@ -23,6 +23,8 @@ type field struct {
 	Values []string          `json:"values,omitempty"`
 	Parts  map[string]string `json:"parts,omitempty"`
 	Secret int               `json:"secret,omitempty"` // place among the row's secrets, from 1
+	JSON   bool              `json:"json,omitempty"`
+	Bare   []string          `json:"bare,omitempty"`
 }
 
 // bodyOf splits a record into a document and the secrets to seal with it.
@@ -32,7 +34,7 @@ func bodyOf(r pam.Record, account pam.UID) (body, []secret.Value) {
 	password := passwordField(&r)
 	for i := range r.Fields {
 		f := &r.Fields[i]
-		d := field{Type: f.Type, Label: f.Label, Custom: f.Custom, Values: f.Values, Parts: f.Parts}
+		d := field{Type: f.Type, Label: f.Label, Custom: f.Custom, Values: f.Values, Parts: f.Parts, JSON: f.JSON, Bare: f.Bare}
 		if !f.Secret.IsZero() && f != password {
 			secrets = append(secrets, f.Secret)
 			d.Secret = len(secrets)
@@ -46,7 +48,7 @@ func bodyOf(r pam.Record, account pam.UID) (body, []secret.Value) {
 func (b body) record(h pam.Head, secrets []secret.Value) pam.Record {
 	r := pam.Record{Head: h, Notes: b.Notes}
 	for _, d := range b.Fields {
-		f := pam.Field{Type: d.Type, Label: d.Label, Custom: d.Custom, Values: d.Values, Parts: d.Parts}
+		f := pam.Field{Type: d.Type, Label: d.Label, Custom: d.Custom, Values: d.Values, Parts: d.Parts, JSON: d.JSON, Bare: d.Bare}
 		if d.Secret > 0 && d.Secret <= len(secrets) {
 			f.Secret = secrets[d.Secret-1]
 		}
@@ -105,7 +107,7 @@ func checkText(r *pam.Record) error {
 	texts := []string{r.Title, r.Notes, string(r.Type)}
 	for _, f := range r.Fields {
 		texts = append(texts, f.Type, f.Label)
-		texts = append(texts, f.Values...)
+		texts = append(append(texts, f.Values...), f.Bare...)
 		for name, part := range f.Parts {
 			texts = append(texts, name, part)
 		}

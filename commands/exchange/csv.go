@@ -212,8 +212,8 @@ func addText(f pam.Field, value string, e *Entry) error {
 	if len(e.Record.Fields) >= maxFields {
 		return fmt.Errorf("is more than %d fields of one record", maxFields)
 	}
-	if structured(f.Type) && strings.HasPrefix(value, "{") && json.Valid([]byte(value)) {
-		fields, err := objectField(f, []byte(value))
+	if structured(f.Type) && json.Valid([]byte(value)) && (strings.HasPrefix(value, "{") || deep([]byte(value))) {
+		fields, err := customField(pair{fieldName(f), json.RawMessage(value)})
 		e.Record.Fields = append(e.Record.Fields, fields...)
 		return err
 	}
@@ -285,7 +285,7 @@ func csvRow(e Entry) ([]string, error) {
 		name := fieldName(f)
 		switch {
 		case len(f.Parts) > 0:
-			text, err := json.Marshal(f.Parts)
+			text, err := json.Marshal(partsValue(f))
 			if err != nil {
 				return nil, err
 			}

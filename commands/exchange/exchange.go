@@ -145,7 +145,7 @@ func flatten(r pam.Record) flat {
 // place puts a field where the files have a place of its own for it, if that is
 // free; false when there is none.
 func (out *flat) place(f pam.Field) bool {
-	if f.Label != "" {
+	if f.Label != "" || f.JSON { // such a place holds a text
 		return false
 	}
 	if f.Type == "password" && !f.Secret.IsZero() && out.password.IsZero() {

@@ -8,16 +8,14 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"strings"
 
 	"keyturn/pkg/pam"
-	"keyturn/pkg/secret"
 )
 
 // defaultType is the type of a record that a file gives none.
 const defaultType = pam.TypeLogin
 
-var errNotScalar = errors.New("is neither a text, a list of texts nor an object of texts")
+var errNotScalar = errors.New("is an object or a list")
 
 // A pair is one member of a JSON object, in the order of the file.
 type pair struct {
@@ -236,99 +234,6 @@ func readCustom(raw json.RawMessage, e *Entry) error {
 	return nil
 }
 
-// customField reads one member of custom_fields: a text, a list of texts or an
-// object of texts. A list of secrets is a field for each.
-func customField(m pair) ([]pam.Field, error) {
-	f := namedField(m.name)
-	if f.Type == "" {
-		return nil, errors.New("has no type")
-	}
-	switch trimmed := bytes.TrimSpace(m.value); trimmed[0] {
-	case '{':
-		return objectField(f, trimmed)
-	case '[':
-		var list []json.RawMessage
-		if err := json.Unmarshal(trimmed, &list); err != nil {
-			return nil, err
-		}
-		return listField(f, list)
-	}
-	text, err := scalar(m.value)
-	if err != nil || text == "" {
-		return nil, err
-	}
-	setText(&f, text)
-	return []pam.Field{f}, nil
-}
-
-// listField reads a list: neighbouring texts are the values of one field, every
-// secret and every object is a field of its own.
-func listField(f pam.Field, list []json.RawMessage) ([]pam.Field, error) {
-	var fields []pam.Field
-	for _, raw := range list {
-		if one := bytes.TrimSpace(raw); one[0] == '{' {
-			more, err := objectField(f, one)
-			if err != nil {
-				return nil, err
-			}
-			fields = append(fields, more...)
-			continue
-		}
-		text, err := scalar(raw)
-		if err != nil {
-			return nil, err
-		}
-		if text == "" && len(list) == 1 { // as the text alone
-			return nil, nil
-		}
-		n := len(fields)
-		if n == 0 || isSecret(f.Type) || len(fields[n-1].Values) == 0 {
-			fields, n = append(fields, pam.Field{Type: f.Type, Label: f.Label}), n+1
-		}
-		setText(&fields[n-1], text)
-	}
-	return fields, nil
-}
-
-// keyPair is Commander's type of a key pair: its private half is a secret here.
-const keyPair = "keyPair"
-
-func objectField(f pam.Field, raw []byte) ([]pam.Field, error) {
-	members, err := object(raw)
-	if err != nil {
-		return nil, err
-	}
-	if isSecret(f.Type) {
-		return nil, errors.New("is no text, and its type is a secret's")
-	}
-	parts := map[string]string{}
-	for _, m := range members {
-		text, err := scalar(m.value)
-		if errors.Is(err, errHalf) {
-			return nil, fmt.Errorf("part %q %w", shorten(m.name), err)
-		}
-		if err != nil {
-			return nil, errNotScalar
-		}
-		if text != "" {
-			parts[m.name] = text
-		}
-	}
-	if private := parts["privateKey"]; f.Type == keyPair && private != "" {
-		key := pam.Field{Type: "privateKey", Label: f.Label, Secret: secret.New([]byte(private))}
-		if public := parts["publicKey"]; public != "" {
-			label := strings.TrimSpace(f.Label + " publicKey")
-			return []pam.Field{key, {Type: "text", Label: label, Values: []string{public}}}, nil
-		}
-		return []pam.Field{key}, nil
-	}
-	if len(parts) == 0 {
-		return nil, nil
-	}
-	f.Values, f.Parts = nil, parts
-	return []pam.Field{f}, nil
-}
-
 // readFolders takes the first place of a record: here it lies in one folder.
 func (f *File) readFolders(raw json.RawMessage, e *Entry) error {
 	var places []struct {
@@ -376,7 +281,7 @@ func WriteJSON(w io.Writer, entries []Entry) error {
 // A member is one member of an object to be written.
 type member struct {
 	name  string
-	value any // text, number, bool, []any, map[string]string, []member
+	value any // text, number, bool, json.RawMessage, []any, map[string]string, map[string]any, []member
 }
 
 func entryObject(e Entry) ([]member, error) {
@@ -426,23 +331,6 @@ func customObject(fields []pam.Field) []member {
 		out[i] = member{name, values[name]}
 		if len(values[name]) == 1 {
 			out[i].value = values[name][0]
-		}
-	}
-	return out
-}
-
-func fieldValues(f pam.Field) []any {
-	switch {
-	case !f.Secret.IsZero():
-		return []any{string(f.Secret.Reveal())}
-	case len(f.Parts) > 0:
-		return []any{f.Parts}
-	}
-	out := make([]any, len(f.Values))
-	for i, v := range f.Values {
-		out[i] = v
-		if b, err := strconv.ParseBool(v); err == nil && f.Type == "checkbox" && strconv.FormatBool(b) == v {
-			out[i] = b
 		}
 	}
 	return out

@@ -284,11 +284,11 @@ func keepassEntry(e Entry) (kdbx.Entry, error) {
 	for _, f := range flat.rest {
 		switch {
 		case len(f.Parts) > 0:
-			text, err := json.Marshal(f.Parts)
+			text, err := json.Marshal(partsValue(f))
 			if err != nil {
 				return out, err
 			}
-			add(names.of(f), text, false)
+			add(names.of(f), text, f.Hides())
 		case !f.Secret.IsZero():
 			add(names.of(f), f.Secret.Reveal(), true)
 		default:

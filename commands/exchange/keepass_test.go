@@ -205,7 +205,7 @@ func TestABadEntryIsNamed(t *testing.T) {
 	}{
 		{"a text that is no UTF-8", kdbx.Field{Key: "Notes", Value: word("\xff"), Protected: true}, `entry 1 ("t"), field "Notes": is not UTF-8`},
 		{"a name that is only a dollar sign", kdbx.Field{Key: "$", Value: word("x")}, `entry 1 ("t"), field "$": has no type`},
-		{"parts that nest", kdbx.Field{Key: "$host", Value: word(`{"a":{"b":1}}`)}, `field "$host": is neither`},
+		{"parts with half a character", kdbx.Field{Key: "$host", Value: word(`{"a":{"b":"\ud800"}}`)}, `field "$host": has half a character`},
 	} {
 		f, err := exchange.FromKeePass(kdbx.Database{Entries: []kdbx.Entry{{Fields: []kdbx.Field{{Key: "Title", Value: word("t")}, c.field}}}})
 		if err == nil || !strings.Contains(err.Error(), c.want) || len(f.Entries) != 0 {

@@ -116,7 +116,7 @@ func addFields(doc texts, fields []pam.Field) {
 		name, known := names[fieldName(f)]
 		_, taken := doc[name]
 		switch {
-		case known && !taken && len(f.Parts) == 0 && len(values) == 1 && values[0] != "":
+		case known && !taken && plain(f) && len(values) == 1 && values[0] != "":
 			doc[name] = values[0]
 		case len(values) > 0:
 			rest = append(rest, f)
@@ -131,18 +131,21 @@ func addFields(doc texts, fields []pam.Field) {
 	}
 }
 
+// plain reports whether a field has only texts.
+func plain(f pam.Field) bool { return !f.JSON && len(f.Parts) == 0 }
+
 // hosted writes the first host as Commander does, if it is nothing but that.
 func hosted(doc texts, f pam.Field) bool {
 	host, port := f.Parts["hostName"], f.Parts["port"]
 	parts := 0
-	for _, p := range []string{host, port} {
-		if p != "" {
+	for _, name := range []string{"hostName", "port"} {
+		if _, ok := f.Parts[name]; ok {
 			parts++
 		}
 	}
 	_, host1 := doc["host"]
 	_, port1 := doc["port"]
-	if f.Type != "pamHostname" || f.Label != "" || parts == 0 || parts != len(f.Parts) || host1 || port1 {
+	if f.Type != "pamHostname" || f.Label != "" || host+port == "" || parts != len(f.Parts) || len(f.Bare) > 0 || host1 || port1 {
 		return false
 	}
 	doc.add("host", host)

@@ -50,6 +50,11 @@ type Field struct {
 	Values []string          // plain text values
 	Parts  map[string]string // the parts of one structured value: hostName, port
 	Secret secret.Value      // the value of a secret type, never also in Values
+	// JSON says that Secret, or each of Values, is not a text but JSON, as another
+	// program's file had it: a number, a truth value, "" for null, and of a Secret
+	// also an object or list.
+	JSON bool
+	Bare []string // the Parts that are such numbers, truth values or nulls
 }
 
 // SecretFieldTypes are the field types whose value is a secret.
