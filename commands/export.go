@@ -43,7 +43,7 @@ but that. Mappings and rotation settings are in none of them.`,
 		Example: "  keyturn export --force records.json\n  keyturn export --folder Prod --format csv prod.csv\n" +
 			"  keyturn export --format keepass Passwords.kdbx",
 		Args:        atMostOne,
-		Annotations: notes(annotNeeds, needVault, annotTargets, targetFile, annotFormats, string(formatKeePass)),
+		Annotations: notes(annotNeeds, needVault, annotTargets, targetFile, annotOfFile, string(formatKeePass)),
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.folder, "folder", "", "only what is in `FOLDER` and below: a UID or path")

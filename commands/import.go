@@ -56,7 +56,7 @@ database protects are secrets, and "otp" is the one-time code. Former versions,
 attachments, tags, expiry and the recycle bin are not taken over, and counted.`,
 		Example: "  keyturn import --dry-run export.json\n  keyturn import --format csv --folder Prod export.csv\n" +
 			"  keyturn mkdir KeePass && keyturn import --folder KeePass Passwords.kdbx",
-		Args: positional("FILE"), Annotations: notes(annotNeeds, needVault, annotFormats, string(formatKeePass)),
+		Args: positional("FILE"), Annotations: notes(annotNeeds, needVault, annotOfFile, string(formatKeePass)),
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.folder, "folder", "", "import below `FOLDER`, which must be there: a UID or path (default: the root)")
@@ -143,8 +143,16 @@ func importErrorAt(name string, file exchange.File, at *vault.ImportError) error
 	return where
 }
 
+// importFault is an error of a file to import; its kind and hint stay.
 func importFault(name string, err error) error {
-	return pam.Errorf(pam.ErrInvalidInput, "import %s: %w; nothing changed", name, err)
+	kind := pam.ErrInvalidInput
+	if typed, ok := errors.AsType[*pam.Error](err); ok {
+		kind = typed.Kind
+	}
+	text := strings.TrimSuffix(message(err), "; nothing changed")
+	out := pam.Errorf(kind, "import %s: %s; nothing changed", name, text)
+	out.Hint, out.Err = pam.HintOf(err), err
+	return out
 }
 
 // fileFormat is the format of a file of records: that of --format, else of its name.

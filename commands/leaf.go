@@ -21,6 +21,7 @@ const (
 	annotGroup    = "group"    // the command is a group
 	annotOrder    = "order"    // its place in its group's help
 	annotFormats  = "formats"  // more words of --format, which it shows itself: "password fields"
+	annotOfFile   = "of-file"  // --format is that of a file, by whose name it is known, and has these words beside json and csv
 	annotTargets  = "targets"  // the words of --output, the first is the default; or targetFile
 )
 
@@ -193,6 +194,22 @@ func helpFor(cmd *cobra.Command) string {
 	return strings.TrimSpace(root + " help " + rest)
 }
 
+// ofFile reports whether --format is that of a file.
+func ofFile(cmd *cobra.Command) bool { return cmd.Annotations[annotOfFile] != "" }
+
+// formatsOf are the words of --format.
+func formatsOf(cmd *cobra.Command) []string {
+	if ofFile(cmd) {
+		return append([]string{string(output.FormatJSON), string(output.FormatCSV)}, strings.Fields(cmd.Annotations[annotOfFile])...)
+	}
+	return append(output.Formats(), strings.Fields(cmd.Annotations[annotFormats])...)
+}
+
+func eitherOf(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
 // outputOptions are the flags that say how a view is shown.
 type outputOptions struct {
 	format string
@@ -200,9 +217,12 @@ type outputOptions struct {
 }
 
 func (o *outputOptions) add(cmd *cobra.Command) {
-	formats := append(output.Formats(), strings.Fields(cmd.Annotations[annotFormats])...)
-	cmd.Flags().StringVar(&o.format, "format", string(output.FormatTable),
-		"show the result as `table`, "+strings.Join(formats[1:len(formats)-1], ", ")+" or "+formats[len(formats)-1])
+	formats, usual := formatsOf(cmd), string(output.FormatTable)
+	usage := "show the result as `table`, " + eitherOf(formats[1:])
+	if ofFile(cmd) {
+		usual, usage = "", "the file's `FORMAT`: "+eitherOf(formats)+" (default: as its name says)"
+	}
+	cmd.Flags().StringVar(&o.format, "format", usual, usage)
 	completeFlag(cmd, "format", fixed(formats...))
 	if targets := strings.Fields(cmd.Annotations[annotTargets]); len(targets) > 0 && targets[0] != targetFile {
 		cmd.Flags().StringVar(&o.file, "output", targets[0], "`WHERE` to: "+strings.Join(targets, ", "))
@@ -226,7 +246,14 @@ func (o *outputOptions) parse(cmd *cobra.Command, c *call) (err error) {
 		}
 		c.target, o.file = o.file, ""
 	}
-	if word := strings.ToLower(o.format); noted(cmd, annotFormats, word) {
+	word := strings.ToLower(o.format)
+	switch {
+	case ofFile(cmd) && !cmd.Flags().Changed("format"):
+		c.format = output.FormatTable
+		return nil
+	case ofFile(cmd) && !slices.Contains(formatsOf(cmd), word):
+		return usagef("--format: unknown format %q: it is %s", o.format, strings.Join(formatsOf(cmd), ", "))
+	case noted(cmd, annotFormats, word), noted(cmd, annotOfFile, word):
 		c.format, c.style = output.FormatTable, word
 		return nil
 	}

@@ -171,7 +171,7 @@ func (p *projectPlan) make(ctx context.Context, c *call, file string, dryRun boo
 		return output.View{}, importErrorAt(file, p.entries, at)
 	}
 	if err != nil {
-		return output.View{}, projectFault(file, err)
+		return output.View{}, importFault(file, err)
 	}
 	return p.view(actions, dryRun), nil
 }

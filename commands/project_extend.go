@@ -62,7 +62,7 @@ func extendProject(ctx context.Context, c *call, o projectExtendOptions) (output
 		err = p.connect(ctx, c)
 	}
 	if err != nil {
-		return output.View{}, projectFault(o.file, err)
+		return output.View{}, importFault(o.file, err)
 	}
 	return p.make(ctx, c, o.file, o.dryRun)
 }

@@ -62,7 +62,7 @@ func importProject(ctx context.Context, c *call, o projectImportOptions) (output
 		p.name, p.file.Configuration.Title = o.name, ""
 	}
 	if err := p.begin(ctx, c); err != nil {
-		return output.View{}, projectFault(o.file, err)
+		return output.View{}, importFault(o.file, err)
 	}
 	return p.make(ctx, c, o.file, o.dryRun)
 }
@@ -98,18 +98,6 @@ func (p *projectPlan) begin(ctx context.Context, c *call) error {
 		}
 	}
 	return p.connect(ctx, c)
-}
-
-// projectFault is an error of a project file; its kind stays.
-func projectFault(file string, err error) error {
-	kind := pam.ErrInvalidInput
-	if typed, ok := errors.AsType[*pam.Error](err); ok {
-		kind = typed.Kind
-	}
-	text := strings.TrimSuffix(message(err), "; nothing changed")
-	out := pam.Errorf(kind, "project %s: %s; nothing changed", file, text)
-	out.Hint, out.Err = pam.HintOf(err), err
-	return out
 }
 
 // projectTemplate is a project file to begin with.
