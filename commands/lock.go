@@ -53,10 +53,10 @@ key in its own process.`,
 	}
 	return d.leaf(cmd, func(ctx context.Context, c *call) (output.View, error) {
 		ran, err := c.StopAgent(ctx)
+		c.LockSession() // whatever became of the agent
 		if err != nil {
 			return output.View{}, err
 		}
-		c.LockSession()
 		text := "The vault is locked."
 		if !ran {
 			text = "The vault is locked; no agent was running."

@@ -244,12 +244,15 @@ func (a *rekeying) finish(ctx context.Context) (output.View, error) {
 	}
 	err = errors.Join(err, a.Reopen(context.WithoutCancel(ctx), key, slot))
 	ended, stopErr := a.StopAgent(ctx)
+	if stopErr != nil { // no failure of this: what it holds opens nothing any more
+		a.sayf("warning: %s: it had the old key", message(stopErr))
+	}
 	v, doc := a.view()
 	v.After = append(v.After, left...)
 	if doc["agent_ended"] = ended; ended {
 		v.After = append(v.After, "The agent had the old key and is ended: keyturn login starts it again.")
 	}
-	return shownIf(errors.Join(err, stopErr), v)
+	return shownIf(err, v)
 }
 
 // view is what became of the key slots, as a table and as a document.

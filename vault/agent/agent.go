@@ -11,6 +11,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -74,10 +75,12 @@ type Agent struct {
 }
 
 // Listen makes the socket of an agent that will serve a copy of key. ErrConflict
-// when one runs already.
+// when one runs already; one that does not answer keeps its socket.
 func Listen(ctx context.Context, key secret.Value, o Options) (*Agent, error) {
 	if _, err := call(ctx, o.Socket, "ping"); err == nil {
 		return nil, pam.Errorf(pam.ErrConflict, "an agent runs for this vault already")
+	} else if !errors.Is(err, ErrNone) {
+		return nil, err
 	}
 	l, err := listen(ctx, o.Socket)
 	if err != nil {
@@ -227,6 +230,9 @@ func call(ctx context.Context, socket, op string) (Held, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	conn, err := dial(ctx, socket)
+	if errors.Is(err, ErrNone) && ctx.Err() != nil {
+		return Held{}, silent(ctx, socket)
+	}
 	if err != nil {
 		return Held{}, err
 	}
@@ -239,10 +245,27 @@ func call(ctx context.Context, socket, op string) (Held, error) {
 	if err != nil {
 		return Held{}, pam.Errorf(pam.ErrInternal, "ask the agent: %w", err)
 	}
-	if _, err := conn.Write(append(line, '\n')); err != nil {
-		return Held{}, ErrNone // it ended just now
+	if _, err = conn.Write(append(line, '\n')); err != nil {
+		err = ErrNone // it ended just now
 	}
-	return receive(conn)
+	var held Held
+	if err == nil {
+		held, err = receive(conn)
+	}
+	if err != nil && ctx.Err() != nil {
+		return Held{}, silent(ctx, socket)
+	}
+	return held, err
+}
+
+// silent is the error of a call that ended before its answer came. Who has the socket
+// has not gone, and none must be taken for it: it may hold the key.
+func silent(ctx context.Context, socket string) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	return pam.Errorf(pam.ErrIO, "the agent of this vault does not answer, and may still hold the vault's key").
+		WithHint("end its process, keyturn agent-runner ... %s", socket)
 }
 
 func receive(r io.Reader) (Held, error) {

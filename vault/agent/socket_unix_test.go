@@ -3,6 +3,7 @@
 package agent_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -76,6 +77,32 @@ func TestTheSocketIsOfItsUserAloneAndGoesWithTheAgent(t *testing.T) {
 	}
 	if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket stays: %v", err)
+	}
+}
+
+// A stopped process keeps its key: it is not none, and another agent does not take its
+// socket, which the first would remove from under it when it goes on.
+func TestAnAgentThatDoesNotAnswerIsNotNone(t *testing.T) {
+	t.Parallel()
+	socket := socketOf(t)
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // it never answered
+	if err := agent.Lock(t.Context(), socket); errors.Is(err, agent.ErrNone) || !errors.Is(err, pam.ErrIO) {
+		t.Errorf("locked with %v", err)
+	}
+	if _, err := agent.Listen(t.Context(), key(), agent.Options{Socket: socket, Idle: time.Hour, Now: time.Now}); !errors.Is(err, pam.ErrIO) {
+		t.Errorf("another agent: %v", err)
+	}
+	if _, err := os.Lstat(socket); err != nil {
+		t.Errorf("its socket: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := agent.Lock(ctx, socket); errors.Is(err, agent.ErrNone) {
+		t.Errorf("interrupted: %v", err)
 	}
 }
 
