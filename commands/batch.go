@@ -166,10 +166,11 @@ func (b *batch) lines(ctx context.Context, name string, r io.Reader) error {
 			b.keep(err)
 		}
 	}
-	if err := in.s.Err(); err != nil {
-		return pam.Errorf(pam.ErrIO, "read %s: %w", name, err)
+	err := in.failure(name)
+	if err != nil && b.dryRun {
+		b.refused, err = append(b.refused, err), nil
 	}
-	return nil
+	return err
 }
 
 // batchLines are the lines of a batch, each with those that it goes on in.
@@ -182,7 +183,7 @@ type batchLines struct {
 
 func (l *batchLines) next() bool {
 	l.line, l.first = "", l.read+1
-	for l.s.Scan() {
+	for l.s.Scan() && l.s.Err() == nil { // what came before a failure may be half a line
 		text := l.s.Text()
 		if l.read++; l.read == 1 {
 			text = strings.TrimPrefix(text, "\ufeff") // editors of Windows write it
@@ -193,7 +194,18 @@ func (l *batchLines) next() bool {
 			return true
 		}
 	}
-	return l.line != ""
+	return l.line != "" && l.s.Err() == nil
+}
+
+// failure says why there is no next line, if that is not the end.
+func (l *batchLines) failure(name string) error {
+	switch err := l.s.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return usagef("%s:%d: the line is longer than %d KiB; it and what follows were not read", name, l.read+1, maxLine>>10)
+	case err != nil:
+		return pam.Errorf(pam.ErrIO, "%s:%d: cannot be read on: %w", name, l.read+1, err)
+	}
+	return nil
 }
 
 // line runs the words of one line; nil words are none to run.
