@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 
 	"keyturn/pkg/pam"
 	"keyturn/vault"
@@ -24,27 +25,34 @@ func (c *call) compareExport(ctx context.Context, name string, trail []vault.Aud
 	defer f.Close() //nolint:errcheck // only read
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, maxAuditLine)
-	for at := 1; lines.Scan(); at++ {
+	at := 1
+	for ; lines.Scan(); at++ {
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
 		var e vault.AuditEntry
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil || e.Number < 1 {
-			return 0, pam.Errorf(pam.ErrInvalidInput, "line %d of %s is no entry of an audit trail", at, name).
-				WithHint("keyturn audit export --as jsonl writes what this command reads")
+			return 0, noEntry(name, at)
 		}
 		if err := compareEntry(e, trail); err != nil {
 			return 0, err
 		}
 		n++
 	}
-	if err := lines.Err(); err != nil {
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return 0, noEntry(name, at)
+	} else if err != nil {
 		return 0, pam.Errorf(unreadable(pam.ErrInvalidInput, err), "read the export: %w", err)
 	}
 	if n == 0 {
 		return 0, pam.Errorf(pam.ErrInvalidInput, "%s has no entries", name)
 	}
 	return n, nil
+}
+
+func noEntry(name string, line int) error {
+	return pam.Errorf(pam.ErrInvalidInput, "line %d of %s is no entry of an audit trail", line, name).
+		WithHint("keyturn audit export --as jsonl writes what this command reads")
 }
 
 // compareEntry looks for an exported entry in the trail, whose numbers have no gaps.
