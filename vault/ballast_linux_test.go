@@ -24,8 +24,14 @@ const fullVariable = "KEYTURN_VAULT_TEST_FULL"
 // fails, and the next rotation is not begun.
 func TestASentRotationEndsOnAFullDisk(t *testing.T) {
 	t.Parallel()
+	withMounts(t, fullDisk)
+}
+
+// withMounts runs do with a folder for it, in a process that may mount.
+func withMounts(t *testing.T, do func(ctx context.Context, dir string) error) {
+	t.Helper()
 	if dir := os.Getenv(fullVariable); dir != "" {
-		must(t, fullDisk(t.Context(), dir))
+		must(t, do(t.Context(), dir))
 		return
 	}
 	c := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
@@ -42,6 +48,35 @@ func TestASentRotationEndsOnAFullDisk(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// A vault on a disk that is mounted for reading is not opened, and the reason is told.
+func TestAReadOnlyDiskIsToldOf(t *testing.T) {
+	t.Parallel()
+	withMounts(t, readOnlyDisk)
+}
+
+func readOnlyDisk(ctx context.Context, dir string) error {
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=7m,mode=0700"); err != nil {
+		return fmt.Errorf("no mount: %w", err)
+	}
+	home := filepath.Join(dir, "vault")
+	v, err := vault.Create(ctx, home, word(testPassphrase), options())
+	if err != nil {
+		return err
+	}
+	key := v.Key()
+	defer key.Destroy()
+	if err := v.Close(); err != nil {
+		return err
+	}
+	if err := syscall.Mount("none", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, "mode=0700"); err != nil {
+		return fmt.Errorf("no mount: %w", err)
+	}
+	if _, err := vault.Open(ctx, home, key, options()); !errors.Is(err, pam.ErrIO) || !strings.Contains(pam.HintOf(err), "read-only disk") {
+		return fmt.Errorf("it was opened with %w (%s)", err, pam.HintOf(err))
+	}
+	return nil
 }
 
 // fullDisk rotates on a file system of 7 MiB that gets full after the send.

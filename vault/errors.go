@@ -20,6 +20,7 @@ const (
 	sqliteBroken = 11 // a page is not what it should be
 	sqliteRead   = 8  // the file, or its folder, cannot be written
 	sqliteIO     = 10 // a system call failed
+	sqliteOpen   = 14 // the file, or one that it needs beside it, cannot be opened or made
 
 	sqliteWrite = sqliteIO | 3<<8  // of them, the one that writes
 	sqliteShare = sqliteIO | 19<<8 // the one that makes room for what processes share
@@ -47,6 +48,9 @@ func dbError(ctx context.Context, doing string, err error) error {
 		case sqliteRead:
 			return pam.Errorf(pam.ErrIO, "%s: the vault's folder cannot be written; nothing changed: %w", doing, err).
 				WithHint("look at its disk, mount and owner")
+		case sqliteOpen:
+			return pam.Errorf(pam.ErrIO, "%s: its database cannot be opened; nothing changed: %w", doing, err).
+				WithHint("its folder must be writable, for reading too: of a read-only disk take a copy of the whole folder")
 		case sqliteIO: // of a commit too: whether it is on the disk is then not known
 			return pam.Errorf(pam.ErrIO, "%s: the disk failed, or is full: %w", doing, err).
 				WithHint("make room; look whether a change is stored before you repeat it")
