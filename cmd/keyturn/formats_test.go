@@ -39,10 +39,10 @@ func exampleLines(t *testing.T) [][]string {
 				continue
 			}
 			words, _, err := commands.SplitLine(line)
-			if err != nil || words[0] != programName {
+			if err != nil || !strings.HasPrefix(line, programName+" ") {
 				t.Fatalf("%q: %v", line, err)
 			}
-			lines = append(lines, words[1:])
+			lines = append(lines, words)
 		}
 	}
 	visit(commands.NewRoot(&commands.Deps{Session: &commands.Session{}}))
