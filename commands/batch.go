@@ -150,20 +150,11 @@ func (b *batch) lines(ctx context.Context, name string, r io.Reader) error {
 		if err == nil {
 			continue
 		}
-		if errors.Is(err, errQuit) {
-			return err
+		if !errors.Is(err, errQuit) {
+			err = b.failed(at(name, in.first, err), words, mayFail)
 		}
-		err = at(name, in.first, err)
-		switch {
-		case mayFail:
-			b.sayf("%s (ignored)", message(err))
-		case b.dryRun:
-			b.refused = append(b.refused, err)
-		case !b.keepGoing:
+		if err != nil {
 			return err
-		default:
-			b.Report(err, words)
-			b.keep(err)
 		}
 	}
 	err := in.failure(name)
@@ -171,6 +162,22 @@ func (b *batch) lines(ctx context.Context, name string, r io.Reader) error {
 		b.refused, err = append(b.refused, err), nil
 	}
 	return err
+}
+
+// failed notes why a line failed, or returns it where the batch ends with it.
+func (b *batch) failed(err error, words []string, mayFail bool) error {
+	switch {
+	case mayFail:
+		b.sayf("%s (ignored)", message(err))
+	case b.dryRun:
+		b.refused = append(b.refused, err)
+	case !b.keepGoing:
+		return err
+	default:
+		b.Report(err, words)
+		b.keep(err)
+	}
+	return nil
 }
 
 // batchLines are the lines of a batch, each with those that it goes on in.
