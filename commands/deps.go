@@ -121,6 +121,8 @@ type Session struct {
 	told  []pam.UID // the jobs that were told of
 	news  []string  // what people should know of how the vault was opened
 	batch bool      // commands come from a file or standard input
+	// behind is what was said of a vault that is not the newest; "" for nothing.
+	behind string
 
 	variables map[string]secret.Value // by name, set by "set"
 }

@@ -84,6 +84,9 @@ func listRecords(ctx context.Context, c *call, o listOptions) (output.View, erro
 	v := output.View{Tables: []output.Table{t}, CSV: &t, Document: docs}
 	if heads.Len() == 0 {
 		v.Tables, v.Before = nil, []string{"No records are found."}
+		if len(c.args) > 0 && len(o.fields) == 0 {
+			c.newsf("hint: list looks at titles alone; keyturn search looks at descriptions and types, too")
+		}
 	}
 	return v, nil
 }

@@ -82,7 +82,14 @@ func (c *call) tellOfOpening() {
 		c.newsf("%s", text)
 	}
 	c.Session.news = nil
-	if behind := c.vault.Behind(); behind != nil {
+	behind := c.vault.Behind()
+	if behind == nil {
+		c.Session.behind = ""
+		return
+	}
+	// The lines of a shell and of a batch share a session: each refusal says it again.
+	if c.Session.behind != behind.Error() {
+		c.Session.behind = behind.Error()
 		text, _, _ := strings.Cut(behind.Error(), "; ")
 		c.newsf("warning: %s: what it shows may be out of date, and nothing can be changed", text)
 	}
