@@ -150,11 +150,11 @@ func (b *batch) lines(ctx context.Context, name string, r io.Reader) error {
 		if err == nil {
 			continue
 		}
-		if !errors.Is(err, errQuit) {
-			err = b.failed(at(name, in.first, err), words, mayFail)
-		}
-		if err != nil {
+		if errors.Is(err, errQuit) {
 			return err
+		}
+		if err = b.failed(at(name, in.first, err), words, mayFail); err != nil {
+			return in.stopped(r, err)
 		}
 	}
 	err := in.failure(name)
@@ -186,6 +186,29 @@ type batchLines struct {
 	line  string
 	first int // the number of the line it begins in
 	read  int
+}
+
+// stopped adds to a failure that ends the batch what was not run because of it. The
+// rest of what is no regular file is not counted: its end may be long in coming.
+func (l *batchLines) stopped(r io.Reader, err error) error {
+	rest := "no line after it was run"
+	if f, ok := r.(namedFile); ok && f.regular() {
+		n := 0
+		for l.next() {
+			words, _, bad := SplitLine(l.line)
+			if Quits(words) {
+				break
+			}
+			if bad != nil || len(words) > 0 {
+				n++
+			}
+		}
+		if n == 0 {
+			return err
+		}
+		rest = fmt.Sprintf("commands after it that were not run: %d", n)
+	}
+	return &pam.Error{Kind: pam.KindOf(err), Message: message(err) + "; " + rest, Hint: pam.HintOf(err), Err: err}
 }
 
 func (l *batchLines) next() bool {

@@ -147,7 +147,7 @@ func (l *listing) enter(folders []pam.Folder, o lsOptions) map[pam.UID]bool {
 func (l listing) names() []string {
 	var names []string
 	for _, f := range l.folders {
-		names = append(names, f.Name+"/")
+		names = append(names, pam.EscapeName(f.Name)+"/")
 	}
 	for h := range l.records.All() {
 		name := h.Title

@@ -24,6 +24,12 @@ func (f namedFile) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// regular reports whether the file has an end that is there already.
+func (f namedFile) regular() bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular()
+}
+
 // Close closes the file.
 func (f namedFile) Close() error {
 	f.release()

@@ -33,6 +33,15 @@ func clipboardTools() [][]string {
 	return tools
 }
 
+// noDisplay is why no tool can work where there is no desktop, as over SSH; "" where
+// there is one, or where tools need none.
+func noDisplay() string {
+	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" || os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != "" {
+		return ""
+	}
+	return ", as there is no display here (DISPLAY and WAYLAND_DISPLAY are not set)"
+}
+
 // copyToClipboard hands a value to the first tool that this computer has, on its
 // standard input: never on a command line.
 func copyToClipboard(ctx context.Context, value secret.Value) error {
@@ -53,7 +62,7 @@ func copyToClipboard(ctx context.Context, value secret.Value) error {
 		cmd := exec.CommandContext(ctx, path, tool[1:]...) //nolint:gosec // one of the tools above
 		cmd.Stdin = bytes.NewReader(value.Reveal())
 		if err := cmd.Run(); err != nil {
-			return pam.Errorf(pam.ErrIO, "%s did not copy to the clipboard: %w", tool[0], err).WithHint(instead)
+			return pam.Errorf(pam.ErrIO, "%s did not copy to the clipboard%s: %w", tool[0], noDisplay(), err).WithHint(instead)
 		}
 		return nil
 	}

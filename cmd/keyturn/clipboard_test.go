@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -24,12 +25,18 @@ func TestAClipboardToolThatFailsIsNamed(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
 	t.Setenv("WAYLAND_DISPLAY", "")
+	t.Setenv("DISPLAY", ":0")
 	tool := clipboardTools()[0][0]
 	if err := os.WriteFile(dir+string(os.PathSeparator)+tool, []byte("#!/bin/sh\nexit 3\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	err := copyToClipboard(t.Context(), secret.Copy([]byte("canary")))
-	if err == nil || !strings.Contains(err.Error(), tool) {
+	if err == nil || !strings.Contains(err.Error(), tool) || strings.Contains(err.Error(), "no display") {
 		t.Errorf("got %v", err)
+	}
+	t.Setenv("DISPLAY", "")
+	wanted := runtime.GOOS != "windows" && runtime.GOOS != "darwin"
+	if err := copyToClipboard(t.Context(), secret.Copy([]byte("canary"))); strings.Contains(err.Error(), "no display") != wanted {
+		t.Errorf("without a display: got %v", err)
 	}
 }
