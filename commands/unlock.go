@@ -107,6 +107,9 @@ func (d *Deps) unlockNamed(ctx context.Context, try Try) (key secret.Value, ok b
 	if !ok || err != nil {
 		return key, false, err
 	}
+	if pass.IsZero() { // no vault has that one
+		return key, true, pam.Errorf(pam.ErrLocked, "the %s, or standard input in its place, is empty; nothing changed", passwordFileArg)
+	}
 	defer pass.Destroy()
 	key, err = try(vault.With(vault.ByPassphrase, pass))
 	return key, true, err
