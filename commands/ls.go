@@ -144,10 +144,15 @@ func (l *listing) enter(folders []pam.Folder, o lsOptions) map[pam.UID]bool {
 	return inside
 }
 
+// names are as they stand in paths: from here what is here, from the root the rest.
 func (l listing) names() []string {
 	var names []string
 	for _, f := range l.folders {
-		names = append(names, pam.EscapeName(f.Name)+"/")
+		name := pam.EscapeName(f.Name)
+		if f.Parent != l.base {
+			name = l.paths[f.UID]
+		}
+		names = append(names, name+"/")
 	}
 	for h := range l.records.All() {
 		name := h.Title
