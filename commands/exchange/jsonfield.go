@@ -21,25 +21,28 @@ func customField(m pair) ([]pam.Field, error) {
 	if f.Type == "" {
 		return nil, errors.New("has no type")
 	}
-	trimmed := bytes.TrimSpace(m.value)
-	if deep(trimmed) {
-		return wholeField(f, trimmed)
+	return valueField(f, bytes.TrimSpace(m.value))
+}
+
+func valueField(f pam.Field, raw []byte) ([]pam.Field, error) {
+	if deep(raw) {
+		return wholeField(f, raw)
 	}
-	switch trimmed[0] {
+	switch raw[0] {
 	case '{':
-		fields, err := objectField(f, trimmed)
+		fields, err := objectField(f, raw)
 		if err == nil && !slices.ContainsFunc(fields, says) {
 			return nil, nil
 		}
 		return fields, err
 	case '[':
-		return listField(f, trimmed)
+		return listField(f, raw)
 	}
-	text, err := scalar(m.value)
+	text, err := scalar(raw)
 	if err != nil || text == "" {
 		return nil, err
 	}
-	setValue(&f, text, trimmed)
+	setValue(&f, text, raw)
 	return []pam.Field{f}, nil
 }
 
@@ -58,6 +61,7 @@ func says(f pam.Field) bool {
 // too: nothing else would hold its place.
 func deep(raw []byte) bool {
 	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber() // some are larger than Go's
 	var open []json.Delim
 	for {
 		t, err := dec.Token()
@@ -115,8 +119,8 @@ func listField(f pam.Field, raw []byte) ([]pam.Field, error) {
 	}
 	empty := func(one json.RawMessage) bool { return string(one) == "null" || string(one) == `""` }
 	switch {
-	case len(list) == 1 && empty(list[0]): // as the text alone
-		return nil, nil
+	case len(list) == 1: // as what is in it alone
+		return valueField(f, list[0])
 	case isSecret(f.Type) && slices.ContainsFunc(list, empty): // there is no empty secret to hold its place
 		return wholeField(f, raw)
 	}

@@ -144,10 +144,11 @@ func quoted(r *rapid.T) string {
 }
 
 // same brings a field's value to what the file says by it: a list of one is its
-// value, and a field without a value is none. An object is kept where it is a secret.
+// value, unless that is deep, and a field without a value is none. An object is kept
+// where it is a secret.
 func same(v any, secret bool) (value any, is bool) {
 	if list, ok := v.([]any); ok && len(list) == 1 {
-		if _, nested := list[0].([]any); !nested && !emptyObject(list[0]) {
+		if _, nested := list[0].([]any); !nested && !emptyObject(list[0]) && !structured(list[0]) {
 			v = list[0]
 		}
 	}
@@ -167,6 +168,18 @@ func same(v any, secret bool) (value any, is bool) {
 		return v, secret && len(v) > 0
 	}
 	return v, true
+}
+
+// structured reports whether a member of an object is a list or an object.
+func structured(v any) bool {
+	object, _ := v.(map[string]any)
+	for _, member := range object {
+		switch member.(type) {
+		case []any, map[string]any:
+			return true
+		}
+	}
+	return false
 }
 
 func emptyObject(v any) bool {

@@ -177,6 +177,7 @@ func TestNothingIsLostOnANarrowScreen(t *testing.T) {
 
 		uncut, beside := 0, len("    ") // the widest that cannot be cut, and what is before it
 		for i, h := range table.Header {
+			uncut = max(uncut, twwidth.Width(h))
 			if blocks {
 				beside = max(beside, len(h)+len(": "))
 			}

@@ -111,11 +111,11 @@ func TestChangeAndReset(t *testing.T) {
 		do   func() (model.Errno, error)
 		want model.Errno
 	}{
-		{"a wrong old password", func() (model.Errno, error) { return f.DC.ChangePassword("svc_app", pw("x"), pw("Abcdefgh1")) }, model.WrongOldPassword},
+		{"a wrong old password", func() (model.Errno, error) { return f.DC.ChangePassword("svc_app", pw("x"), pw("Abcdefgh-1234")) }, model.WrongOldPassword},
 		{"too short", func() (model.Errno, error) { return f.DC.ChangePassword("svc_app", old, pw("short")) }, model.PasswordPolicy},
-		{"nobody", func() (model.Errno, error) { return f.DC.ResetPassword("nobody", pw("Abcdefgh1")) }, model.NoSuchUser},
-		{"a change", func() (model.Errno, error) { return f.DC.ChangePassword("SVC_APP", old, pw("Abcdefgh1")) }, model.OK},
-		{"history binds a change", func() (model.Errno, error) { return f.DC.ChangePassword("svc_app", pw("Abcdefgh1"), old) }, model.PasswordPolicy},
+		{"nobody", func() (model.Errno, error) { return f.DC.ResetPassword("nobody", pw("Abcdefgh-1234")) }, model.NoSuchUser},
+		{"a change", func() (model.Errno, error) { return f.DC.ChangePassword("SVC_APP", old, pw("Abcdefgh-1234")) }, model.OK},
+		{"history binds a change", func() (model.Errno, error) { return f.DC.ChangePassword("svc_app", pw("Abcdefgh-1234"), old) }, model.PasswordPolicy},
 		{"history does not bind a reset", func() (model.Errno, error) { return f.DC.ResetPassword("svc_app", old) }, model.OK},
 		{"a member knows only its own", func() (model.Errno, error) { return f.Servers[0].ResetPassword("svc_reports", old) }, model.NoSuchUser},
 	}
