@@ -125,17 +125,12 @@ func (c *call) warnOfTwins(ctx context.Context, o recordAddOptions) error {
 	if o.force {
 		return nil
 	}
-	heads, err := c.vault.Heads(ctx)
-	if err != nil {
-		return err
+	twins, err := c.vault.Called(ctx, o.title)
+	if err == nil && len(twins) > 0 {
+		const warning = "warning: there is a record of that title already, %s: name them by UID or path from now on"
+		c.newsf(warning, titled(twins[0].Title, twins[0].UID))
 	}
-	for _, h := range heads {
-		if strings.EqualFold(h.Title, o.title) {
-			c.newsf("warning: there is a record of that title already, %s: name them by UID or path from now on", titled(h.Title, h.UID))
-			break
-		}
-	}
-	return nil
+	return err
 }
 
 // configured reports whether records of a type belong to a configuration.

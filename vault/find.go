@@ -42,6 +42,21 @@ func (v *Vault) Look(ctx context.Context, s string, cwd pam.UID) (r pam.Record, 
 	return r, path, err
 }
 
+// Called returns the records of a title, without regard to case, wherever they are.
+// It costs the same whatever the vault holds, once there is a catalogue of titles.
+func (v *Vault) Called(ctx context.Context, title string) (heads []pam.Head, err error) {
+	err = v.view(ctx, func(t *txn) error {
+		all, err := t.called(ctx, title)
+		for _, h := range all {
+			if strings.EqualFold(h.Title, title) {
+				heads = append(heads, h)
+			}
+		}
+		return err
+	})
+	return heads, err
+}
+
 func (t *txn) findNamed(ctx context.Context, s string, cwd pam.UID) (pam.Head, error) {
 	if pam.IsUID(s) {
 		h, found, err := load[pam.Head](ctx, t, rowKey(groupHead, pam.UID(s)))

@@ -153,3 +153,16 @@ func TestLookFindsAllOfARecord(t *testing.T) {
 	_, _, err = v.Look(ctx, "nobody", "")
 	wants(t, err, pam.ErrNotFound, `there is no record "nobody"`)
 }
+
+func TestCalledFindsATitleWhateverItsCase(t *testing.T) {
+	t.Parallel()
+	v, _ := create(t)
+	uid := add(t, v, userRecord("Sql Service", "svc_sql", "x"))
+	add(t, v, userRecord("Sql", "svc", "x"))
+	for title, want := range map[string]int{"sql service": 1, "SQL SERVICE": 1, "Sql Serv": 0} {
+		heads, err := v.Called(t.Context(), title)
+		if err != nil || len(heads) != want || want == 1 && heads[0].UID != uid {
+			t.Errorf("%q: %v, %v", title, heads, err)
+		}
+	}
+}
