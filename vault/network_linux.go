@@ -19,9 +19,27 @@ var networkTypes = map[string]bool{
 	"fuse.vmhgfs-fuse": true, "fuse.juicefs": true,
 }
 
+// onDisk reports whether a folder is on a local file system of the usual types. It
+// says nothing of others, and spares most commands the table of mounts, which the
+// kernel writes anew for each reader.
+func onDisk(dir string) bool {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return false
+	}
+	switch int64(st.Type) { //nolint:unconvert // it has another size on some processors
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC:
+		return true
+	}
+	return false
+}
+
 // networkFS names the network file system that a folder is on; "" for a local one,
 // and where Linux does not tell.
 func networkFS(dir string) string {
+	if onDisk(dir) {
+		return ""
+	}
 	var st unix.Stat_t
 	if unix.Stat(dir, &st) != nil {
 		return ""
