@@ -21,8 +21,7 @@ const unshown = "..."
 func (b *batch) try(_ context.Context, words []string) error {
 	cmd, err := b.check(words) //nolint:contextcheck // nothing of it runs
 	if err != nil {
-		_, path, _ := strings.Cut(cmd.CommandPath(), " ")
-		b.shown = append(b.shown, strings.TrimSpace(path+" "+unshown))
+		b.shown = append(b.shown, strings.TrimSpace(pathOf(cmd)+" "+unshown))
 		return err
 	}
 	shown := make([]string, len(words))

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"keyturn/commands/exchange"
 	"keyturn/commands/output"
 	"keyturn/pkg/pam"
 )
@@ -172,7 +171,7 @@ func (o listOptions) fieldMatcher(ctx context.Context, c *call, typed func(pam.H
 			found[r.UID] = slices.ContainsFunc(o.fields, func(name string) bool {
 				return slices.ContainsFunc(textsOf(r, name), matches)
 			})
-			exchange.File{Entries: []exchange.Entry{{Record: r}}}.Destroy()
+			r.Destroy()
 		}
 		if err != nil {
 			return nil, err

@@ -137,8 +137,9 @@ func (x *projectExporter) records(ctx context.Context) error {
 	var resources, users []exchange.ProjectRecord
 	for _, h := range heads {
 		r := exchange.ProjectRecord{Entry: exchange.Entry{Record: pam.Record{Head: h}}, Resource: isResource(h.Type), Parent: -1}
+		names := pam.SplitPath(paths[h.Folder])
 		for suffix, resource := range map[string]bool{resourcesSuffix: true, usersSuffix: false} {
-			names, top := pam.SplitPath(paths[h.Folder]), append(slices.Clip(base), x.there.name+suffix)
+			top := append(slices.Clip(base), x.there.name+suffix)
 			if len(names) >= len(top) && slices.Equal(names[:len(top)], top) {
 				r.Resource = resource
 				r.Folder = names[len(top):]

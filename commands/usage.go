@@ -85,10 +85,7 @@ func writeSubcommands(b *strings.Builder, cmd *cobra.Command) {
 
 // seeAlso names the commands and topics that go with a command: what comes before it,
 // what comes after it, and what takes it back.
-func seeAlso(cmd *cobra.Command) []string {
-	_, path, _ := strings.Cut(cmd.CommandPath(), " ")
-	return related[path]
-}
+func seeAlso(cmd *cobra.Command) []string { return related[pathOf(cmd)] }
 
 // related is by the path of a command, that of the program is empty.
 var related = map[string][]string{

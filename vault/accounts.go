@@ -33,7 +33,7 @@ func (t *txn) authority(ctx context.Context, resource pam.UID) (pam.AuthorityKin
 	if err != nil || !found {
 		return pam.AuthorityUnknown, err
 	}
-	defer destroyRecord(r)
+	defer r.Destroy()
 	return authorityOf(r), nil
 }
 

@@ -54,7 +54,7 @@ func (v *Vault) Machine(ctx context.Context, machine pam.UID) (pam.Machine, erro
 		if err != nil {
 			return err
 		}
-		defer destroyRecord(r)
+		defer r.Destroy()
 		if r.Type != pam.TypeMachine && r.Type != pam.TypeDirectory {
 			return errNotMachine(r.Head)
 		}
@@ -128,7 +128,7 @@ func (t *txn) login(ctx context.Context, admin pam.UID) (pam.Login, error) {
 	if !found {
 		return pam.Login{}, pam.Errorf(pam.ErrNotFound, "record %s was deleted", admin)
 	}
-	defer destroyRecord(r)
+	defer r.Destroy()
 	l := pam.Login{Record: r.UID, Title: r.Title, User: r.Text("login", "")}
 	if l.Agent, err = agentOf(r); err != nil {
 		return pam.Login{}, err
@@ -222,7 +222,7 @@ func (v *Vault) HostKeys(ctx context.Context, machine pam.UID) ([]string, error)
 		if err != nil {
 			return err
 		}
-		defer destroyRecord(r)
+		defer r.Destroy()
 		for _, f := range r.Fields {
 			if strings.EqualFold(f.Type, "text") && strings.EqualFold(f.Label, "hostKey") {
 				keys = append(keys, f.Values...)

@@ -29,7 +29,7 @@ func (t *txn) archive(ctx context.Context, uid pam.UID) (pam.Head, error) {
 	if err != nil || !found {
 		return pam.Head{}, err
 	}
-	defer destroyRecord(r)
+	defer r.Destroy()
 	if r.Revision == t.next() {
 		return r.Head, nil
 	}
@@ -135,7 +135,7 @@ func (v *Vault) History(ctx context.Context, uid pam.UID) ([]pam.Record, error) 
 // DestroyHistory destroys the secrets of a history.
 func DestroyHistory(history []pam.Record) {
 	for _, r := range history {
-		destroyRecord(r)
+		r.Destroy()
 	}
 }
 
@@ -158,7 +158,7 @@ func (v *Vault) RestoreRevision(ctx context.Context, uid pam.UID, revision int64
 		if err != nil {
 			return err
 		}
-		defer destroyRecord(now)
+		defer now.Destroy()
 		row, found, err := t.fetch(ctx, revisionKey(uid, revision))
 		if err != nil {
 			return err
@@ -170,7 +170,7 @@ func (v *Vault) RestoreRevision(ctx context.Context, uid pam.UID, revision int64
 		if err != nil {
 			return err
 		}
-		defer destroyRecord(then)
+		defer then.Destroy()
 		then.UID, then.Folder, then.Created = now.UID, now.Folder, now.Created
 		if f := passwordField(&then); f != nil && !o.Password {
 			f.Secret.Destroy() // a view of the credential, which stays

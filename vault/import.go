@@ -141,7 +141,7 @@ func (imp *importer) record(ctx context.Context, in Import) (ImportAction, error
 			return "", err
 		}
 	}
-	defer destroyRecord(now)
+	defer now.Destroy()
 	switch {
 	case there && imp.o.Update:
 		r.Folder = now.Folder

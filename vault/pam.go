@@ -143,7 +143,7 @@ func (t *txn) checkResource(ctx context.Context, resource pam.UID) error {
 	if err != nil {
 		return err
 	}
-	defer destroyRecord(r)
+	defer r.Destroy()
 	if r.Type == pam.TypeDirectory {
 		_, err := pam.MachineOf(r)
 		return err

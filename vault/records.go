@@ -106,9 +106,7 @@ func (t *txn) mustHead(ctx context.Context, uid pam.UID) (pam.Head, error) {
 // title, and comes back.
 func (t *txn) errNoRecord(ctx context.Context, uid pam.UID) error {
 	d, secrets, found, err := t.inTrash(ctx, uid)
-	for _, s := range secrets {
-		s.Destroy()
-	}
+	destroy(secrets)
 	if err != nil || !found {
 		return pam.Errorf(pam.ErrNotFound, "there is no record %s", uid)
 	}
@@ -121,12 +119,6 @@ func (t *txn) accountOf(ctx context.Context, user pam.UID) (pam.UID, error) {
 	b, secrets, err := t.body(ctx, user)
 	destroy(secrets)
 	return b.Account, err
-}
-
-func destroyRecord(r pam.Record) {
-	for _, f := range r.Fields {
-		f.Secret.Destroy()
-	}
 }
 
 // AddRecord stores a new record (UID, Revision and times are set here) and
@@ -259,7 +251,7 @@ func (v *Vault) updateRecord(ctx context.Context, r pam.Record, first func(*txn)
 		if err != nil {
 			return err
 		}
-		defer destroyRecord(old)
+		defer old.Destroy()
 		if old.Revision != r.Revision {
 			return pam.Errorf(pam.ErrConflict, "record %q (%s) was changed meanwhile; nothing changed", old.Title, old.UID).
 				WithHint("read it again and repeat the change")
@@ -379,7 +371,7 @@ func (t *txn) repoint(ctx context.Context, user, account pam.UID) error {
 	if err != nil {
 		return err
 	}
-	defer destroyRecord(r)
+	defer r.Destroy()
 	return t.putRecord(ctx, r, account)
 }
 

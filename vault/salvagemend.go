@@ -205,7 +205,7 @@ func (w *wreck) headOf(ctx context.Context, t *txn, uid pam.UID, b body) (pam.He
 		if err != nil {
 			return h, err
 		}
-		destroyRecord(was)
+		was.Destroy()
 		h.Type, h.Title, h.Folder, h.Created = was.Type, was.Title, was.Folder, was.Created
 	}
 	h.Revision = t.next()

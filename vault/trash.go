@@ -46,7 +46,7 @@ func (v *Vault) DeleteRecord(ctx context.Context, uid pam.UID) error {
 		if err != nil {
 			return err
 		}
-		defer destroyRecord(r)
+		defer r.Destroy()
 		if err := t.notUsed(ctx, r.Head); err != nil {
 			return err
 		}

@@ -39,9 +39,7 @@ type File struct {
 // Destroy destroys the secrets of all entries.
 func (f File) Destroy() {
 	for _, e := range f.Entries {
-		for _, field := range e.Record.Fields {
-			field.Secret.Destroy()
-		}
+		e.Record.Destroy()
 	}
 }
 

@@ -74,6 +74,13 @@ func (f Field) Hides() bool {
 	return !f.Secret.IsZero()
 }
 
+// Destroy destroys the secrets of all fields.
+func (r Record) Destroy() {
+	for _, f := range r.Fields {
+		f.Secret.Destroy()
+	}
+}
+
 // Field returns the first field of that type and label, or nil. Both compare
 // without case; an empty label matches only a field without one.
 func (r *Record) Field(typ, label string) *Field {
